@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint docs sabotage
+
+demo: .venv/.ready
+	$(BIN)/regard run movie-sentiment
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/.ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+docs: .venv/.ready
+	$(BIN)/python docs/generate.py && $(BIN)/mkdocs build --strict
+
+sabotage: .venv/.ready
+	$(BIN)/python benchmarks/sabotage_ops.py
+
+# torch comes first and alone: an open range would draw in the GPU build and gigabytes with it.
+.venv/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
+	touch $@

@@ -1,0 +1,86 @@
+"""`regard doctor`: what this machine can run, what is missing, how long the recipes take."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+TRAIN_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "vaderSentiment")
+
+RECIPES: dict[str, dict[str, float]] = {
+    "tiny": {"gb": 1.5, "disk_gb": 0.3, "work": 1.0},
+    "movie-sentiment": {"gb": 4.0, "disk_gb": 4.0, "work": 8.0},
+}
+"""Memory and disk a recipe needs, and its work as a multiple of tiny's, measured on two cores (docs/experiments.md)."""
+
+TINY_SECONDS_AT = (150.0, 100.0)
+"""tiny takes the first number of seconds where the fp32 matrix product below reaches the second in GFLOP/s."""
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Say what this machine can run, which parts are missing, and how long the recipes take.
+
+    Example: regard doctor
+    """
+    facts = examine()
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"{facts['cores']} cores, {facts['memory_gb']:.1f} GB memory, {facts['disk_gb']:.0f} GB free disk")
+    for name, version in facts["packages"].items():
+        print(f"  {'ok ' if version else 'no '} {name} {version or '(pip install regard[train])'}")
+    if facts["gflops_float32"]:
+        print(f"matrix product: {facts['gflops_float32']:.0f} GFLOP/s in float32")
+    for recipe, fit in facts["recipes"].items():
+        minutes = f"about {fit['minutes']:.0f} min" if fit["minutes"] else "time unknown without torch"
+        print(f"  {'ok ' if fit['fits'] else 'no '} {recipe}: {minutes}, needs {fit['gb']} GB{fit['why']}")
+
+
+def examine() -> dict[str, Any]:
+    cache = Path(os.environ.get("REGARD_CACHE", Path.home() / ".cache" / "regard"))
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    packages: dict[str, str | None] = {}
+    for name in TRAIN_PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = None
+    gflops = _gflops() if packages["torch"] else None
+    disk = shutil.disk_usage(existing).free / 1e9
+    recipes = {}
+    for name, needs in RECIPES.items():
+        missing = [p for p, version in packages.items() if version is None]
+        why = f"; missing: {', '.join(missing)}" if missing else ""
+        why += "; too little memory" if memory < needs["gb"] else ""
+        why += "; too little disk" if disk < needs["disk_gb"] else ""
+        seconds = TINY_SECONDS_AT[0] * needs["work"] * TINY_SECONDS_AT[1] / gflops if gflops else None
+        recipes[name] = {"fits": not why, "why": why, "gb": needs["gb"], "minutes": seconds / 60 if seconds else None}
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": memory,
+        "disk_gb": disk,
+        "python": platform.python_version(),
+        "packages": packages,
+        "gflops_float32": gflops,
+        "recipes": recipes,
+    }
+
+
+def _gflops(size: int = 1024) -> float:
+    """Median of five products of two square float32 matrices."""
+    import torch
+
+    a = torch.rand(size, size)
+    times: list[float] = []
+    for _ in range(6):
+        start = time.perf_counter()
+        torch.mm(a, a)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / sorted(times[1:])[2] / 1e9

@@ -1,0 +1,115 @@
+"""`regard run`, `regard train STAGE`, `regard report`."""
+
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regard.config import RecipeConfig, load_recipe
+
+Recipe = Annotated[str, typer.Argument(help="Name of a recipe, or path of a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override, for example ppo.kl_coef=0.1. Repeatable.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Run directory; default runs/RECIPE-DATE.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+train_app = typer.Typer(help="Run one stage of a recipe.", no_args_is_help=True)
+
+
+def run(
+    recipe: Recipe = "movie-sentiment",
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run all stages of a recipe and write the report.
+
+    Example: regard run tiny --set seed=2 --out runs/tiny-2
+    """
+    _train(load_recipe(recipe, overrides), out, resume, as_json, None)
+
+
+def _train(config: RecipeConfig, out: Path | None, resume: bool, as_json: bool, only: str | None) -> None:
+    from regard.train.pipeline import run_recipe
+
+    path = out or Path("runs") / f"{config.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    summary = run_recipe(config, path, argv=sys.argv, resume=resume, only=only, quiet=as_json)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    report_path = _write_report(path)
+    if as_json:
+        print(json.dumps({"run": str(path), "report": str(report_path), "summary": summary}))
+        return
+    if "verdict" in summary:
+        print(summary["verdict"])
+        _print_table(summary)
+    print(f"Report: {report_path}")
+
+
+def _write_report(path: Path) -> Path:
+    from regard.report import write_report
+
+    return write_report(path)
+
+
+def _print_table(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "SFT", "policy", "difference", "95 % interval")
+    for name in ("gold", "raters", "vader", "score"):
+        if name in summary:
+            row = summary[name]
+            interval = f"{row['ci95'][0]:+.3f} … {row['ci95'][1]:+.3f}"
+            table.add_row(name, f"{row['sft']:.3f}", f"{row['policy']:.3f}", f"{row['difference']:+.3f}", interval)
+    kl, perplexity = summary["kl"], summary["perplexity"]
+    table.add_row("KL to the reference", "0", f"{kl['per_sequence']:.2f}", "nats per sequence", "")
+    table.add_row(
+        "perplexity", f"{perplexity['sft']:.1f}", f"{perplexity['policy']:.1f}", f"× {perplexity['ratio']:.2f}", ""
+    )
+    Console().print(table)
+    accuracy = summary["reward_model"]
+    ceiling = accuracy.get("human_ceiling")
+    beside = f", two people agree on {ceiling:.3f}" if ceiling is not None else ""
+    print(f"Reward model: right on {accuracy['accuracy']:.3f} of held-out pairs{beside}.")
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="Run directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write report.html of a run again.
+
+    Example: regard report runs/tiny
+    """
+    written = _write_report(path)
+    print(json.dumps({"report": str(written)}) if as_json else f"Report: {written}")
+
+
+def _stage_command(stage: str, text: str, overrides_of_stage: tuple[str, ...] = ()) -> None:
+    def command(
+        config: Annotated[str, typer.Argument(help="Recipe name or YAML file.")],
+        out: Annotated[Path, typer.Option("--out", help="Run directory; earlier stages are read from it.")],
+        overrides: Overrides = None,
+        as_json: AsJson = False,
+    ) -> None:
+        recipe = load_recipe(config, [*overrides_of_stage, *(overrides or [])])
+        _train(recipe, out, (out / "run.json").is_file(), as_json, stage)
+
+    command.__doc__ = f"{text}\n\nExample: regard train {stage} tiny --out runs/mine"
+    train_app.command(stage if not overrides_of_stage else "a2c")(command)
+
+
+_stage_command("pretrain", "Pre-train the initial model from nothing.")
+_stage_command("sft", "Stage 1: supervised fine-tuning.")
+_stage_command("rm", "Stage 3: the reward model.")
+_stage_command("ppo", "Stage 4: the policy, by PPO.")
+_stage_command("ppo", "Stage 4: the policy, by A2C.", ("ppo.algorithm=a2c", "ppo.epochs=1"))
+_stage_command("eval", "Before and after on held-out prompts.")

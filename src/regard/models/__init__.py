@@ -1,0 +1,1 @@
+"""Policy, reference, value and reward model: loading, forward passes, checkpoints (safetensors only)."""

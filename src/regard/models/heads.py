@@ -1,0 +1,96 @@
+"""Scalar heads on a decoder body: the value function and the reward model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from regard.errors import ConfigError
+from regard.models.checkpoints import replace_directory
+from regard.models.loading import load_causal, save_causal
+from regard.models.sequences import transformer_body
+
+
+class ScalarHead(nn.Module):
+    """h ↦ w·h + b in float32; starts at zero, so the first predictions are 0 whatever the body says."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.linear(hidden.float()).squeeze(-1)
+
+
+class RewardModel(nn.Module):
+    """r(x, y) = w·h_EOS + b with a text interface: it tokenises prompt + response itself and appends its own EOS.
+
+    Policy and reward model may therefore have different tokenizers. `score` gives centred scores: the mean raw score
+    of SFT samples is subtracted, since only differences of scores mean anything.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, max_text_tokens: int) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.head = ScalarHead(model.config.hidden_size)
+        self.max_text_tokens = max_text_tokens
+        self.center = 0.0
+        self.deviation = 1.0
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids with EOS; a text over the limit loses its beginning, never its end."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return [*ids[-(self.max_text_tokens - 1) :], self.tokenizer.eos_token_id]
+
+    def raw_scores(self, texts: list[str]) -> Tensor:
+        """[B] uncentred scores, differentiable."""
+        encoded = [self.encode(text) for text in texts]
+        ids = torch.full((len(encoded), max(map(len, encoded))), self.tokenizer.pad_token_id)
+        for row, tokens in enumerate(encoded):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        hidden = transformer_body(self.model)(input_ids=ids, use_cache=False).last_hidden_state
+        last = torch.tensor([len(tokens) - 1 for tokens in encoded])
+        return self.head(hidden[torch.arange(len(encoded)), last])
+
+    @torch.no_grad()
+    def score(self, prompts: list[str], responses: list[str], micro_batch_size: int = 64) -> list[float]:
+        """Centred scores of prompt + response. Texts are sorted by length so that little padding is computed."""
+        texts = [p + r for p, r in zip(prompts, responses, strict=True)]
+        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+        scores = [0.0] * len(texts)
+        for start in range(0, len(order), micro_batch_size):
+            rows = order[start : start + micro_batch_size]
+            for row, value in zip(rows, self.raw_scores([texts[i] for i in rows]).tolist(), strict=True):
+                scores[row] = value - self.center
+        return scores
+
+    def save(self, path: Path, merged_model: Any) -> None:
+        temporary = path.with_name(path.name + ".partial-rm")
+        save_causal(merged_model, self.tokenizer, temporary)
+        save_file(
+            {k: v.contiguous() for k, v in self.head.state_dict().items()}, temporary / "reward_head.safetensors.head"
+        )
+        (temporary / "reward_model.json").write_text(
+            json.dumps({"center": self.center, "deviation": self.deviation, "max_text_tokens": self.max_text_tokens}),
+            encoding="utf-8",
+        )
+        replace_directory(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path, dtype: torch.dtype) -> "RewardModel":
+        """Raises ConfigError if `path` holds no reward model."""
+        facts = path / "reward_model.json"
+        if not facts.is_file():
+            raise ConfigError(f"{path}: no reward model here. Run the rm stage first: regard train rm.")
+        model, tokenizer = load_causal(str(path), dtype)
+        saved = json.loads(facts.read_text(encoding="utf-8"))
+        reward_model = cls(model, tokenizer, saved["max_text_tokens"])
+        reward_model.head.load_state_dict(load_file(path / "reward_head.safetensors.head"))
+        reward_model.center, reward_model.deviation = saved["center"], saved["deviation"]
+        return reward_model.eval().requires_grad_(False)

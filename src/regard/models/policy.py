@@ -1,0 +1,100 @@
+"""Policy, value and reference of stage 4, sharing one backbone or standing apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from regard.config import ModelConfig
+from regard.models.checkpoints import weights_sha256
+from regard.models.heads import ScalarHead
+from regard.models.loading import add_lora, load_causal
+from regard.models.sequences import SequenceBatch, response_hidden, response_logprobs
+from regard.ops import entropy_from_logits
+
+
+class PolicyOutput(NamedTuple):
+    logprobs: Tensor
+    """[B, T] of the response tokens, differentiable."""
+    entropy: Tensor
+    """[B, T] nats; differentiable only if asked for."""
+    values: Tensor
+    """[B, T] V(s_t) before each response token."""
+
+
+class PolicyAndValue(nn.Module):
+    """The two trained parts. `value_body` None puts the value head on the policy's own hidden states."""
+
+    def __init__(self, model: Any, tokenizer: Any, value_body: Any | None, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.value_body = value_body
+        self.value_head = ScalarHead(model.config.hidden_size)
+        self.temperature = temperature
+
+    def forward(self, batch: SequenceBatch, *, differentiable_entropy: bool = False) -> PolicyOutput:
+        hidden = response_hidden(self.model, batch)
+        scores = response_logprobs(self.model, hidden, batch, temperature=self.temperature, with_entropy=True)
+        value_hidden = hidden if self.value_body is None else response_hidden(self.value_body, batch)
+        entropy = scores.entropy
+        if differentiable_entropy:
+            entropy = entropy_from_logits(self.model.get_output_embeddings()(hidden) / self.temperature)
+        return PolicyOutput(scores.logprobs, entropy, self.value_head(value_hidden))
+
+
+class FrozenReference:
+    """Reference: a copy of the SFT model of its own, or the policy's backbone with its adapters switched off."""
+
+    def __init__(self, model: Any, temperature: float, *, adapters_off: bool) -> None:
+        self.model = model
+        self.temperature = temperature
+        self.adapters_off = adapters_off
+
+    @contextmanager
+    def active(self) -> Iterator[Any]:
+        """The model as the reference, for a forward pass or for sampling."""
+        with torch.no_grad():
+            if self.adapters_off:
+                with self.model.disable_adapter():
+                    yield self.model
+            else:
+                yield self.model
+
+    def logprobs(self, batch: SequenceBatch) -> Tensor:
+        with self.active() as model:
+            return response_logprobs(model, response_hidden(model, batch), batch, temperature=self.temperature).logprobs
+
+    def sha256(self) -> str:
+        """Of the frozen weights alone; adapters on the same backbone do not count."""
+        if not self.adapters_off:
+            return weights_sha256(self.model)
+        frozen = nn.Module()
+        for index, (name, parameter) in enumerate(sorted(self.model.named_parameters())):
+            if "lora_" not in name:
+                frozen.register_parameter(f"p{index}", nn.Parameter(parameter.data, requires_grad=False))
+        return weights_sha256(frozen)
+
+
+def load_policy(
+    path: Path, config: ModelConfig, *, value_model: str, temperature: float, seed: int
+) -> tuple[PolicyAndValue, FrozenReference]:
+    """Policy, value and reference, all starting from the SFT model at `path`."""
+    dtype = getattr(torch, config.dtype)
+    model, tokenizer = load_causal(str(path), dtype)
+    value_body = None
+    if value_model == "separate":
+        value_body, _ = load_causal(str(path), dtype)
+        if config.lora_rank:
+            value_body = add_lora(value_body, config.lora_rank, seed + 1)
+    if config.lora_rank:
+        model = add_lora(model, config.lora_rank, seed)
+        reference = FrozenReference(model, temperature, adapters_off=True)
+    else:
+        frozen, _ = load_causal(str(path), dtype)
+        reference = FrozenReference(frozen.eval().requires_grad_(False), temperature, adapters_off=False)
+    # No dropout anywhere: two forward passes of one policy must agree, or the ratio measures noise.
+    return PolicyAndValue(model, tokenizer, value_body, temperature).eval(), reference

@@ -1,0 +1,98 @@
+"""Prompts and responses as one right-padded batch, and the forward passes every stage shares.
+
+Right padding with causal attention needs no attention mask: a real token never looks at what stands to its right, so
+padding cannot change a score. (Generation, where new tokens come on the right, pads on the left: rollout/generator.py.)
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from regard.ops import chunked_logprobs
+
+LOGITS_CHUNK = 1024
+"""Tokens whose logits are alive at once."""
+
+
+class SequenceBatch(NamedTuple):
+    """B sequences of prompt + response."""
+
+    input_ids: Tensor
+    """[B, L] prompt and response, right-padded."""
+    tokens: Tensor
+    """[B, T] response tokens, right-padded."""
+    response_mask: Tensor
+    """[B, T] True on response tokens, EOS included."""
+    positions: Tensor
+    """[B, T] where in input_ids the state before each response token lies."""
+
+
+def make_batch(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> SequenceBatch:
+    """Raises ValueError if a prompt is empty: the first response token would have no state to be predicted from."""
+    if any(len(p) == 0 for p in prompts):
+        raise ValueError("every prompt needs at least one token")
+    longest = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+    width = max(1, max(len(r) for r in responses))
+    input_ids = torch.full((len(prompts), longest), pad_id)
+    tokens = torch.full((len(prompts), width), pad_id)
+    mask = torch.zeros((len(prompts), width), dtype=torch.bool)
+    positions = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        joined = torch.tensor([*prompt, *response])
+        input_ids[row, : len(joined)] = joined
+        tokens[row, : len(response)] = joined[len(prompt) :]
+        mask[row, : len(response)] = True
+        positions[row, : len(response)] = torch.arange(len(prompt) - 1, len(joined) - 1)
+    return SequenceBatch(input_ids, tokens, mask, positions)
+
+
+def transformer_body(model: Any) -> Any:
+    """The stack below the language-model head, through a peft wrapper if there is one."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return causal.base_model
+
+
+def language_head(model: Any) -> Tensor:
+    """[V, D] weight of the (often tied) output embedding."""
+    return model.get_output_embeddings().weight
+
+
+def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
+    """[B, T, D] hidden state before each response token: the state s_t = (prompt, y_<t)."""
+    hidden = transformer_body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+    index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, index)
+
+
+class TokenScores(NamedTuple):
+    logprobs: Tensor
+    """[B, T] natural-log probability of each response token; 0 outside the mask."""
+    entropy: Tensor
+    """[B, T] nats, detached; 0 outside the mask."""
+
+
+def response_logprobs(
+    model: Any, hidden: Tensor, batch: SequenceBatch, *, temperature: float = 1.0, with_entropy: bool = False
+) -> TokenScores:
+    """Score response tokens from `response_hidden`, with logits only where a response token stands.
+
+    A temperature other than 1 divides the logits, as the generator does, so that both speak of one distribution.
+    """
+    flat = hidden[batch.response_mask]
+    if temperature != 1.0:
+        flat = flat / temperature
+    out = chunked_logprobs(
+        flat,
+        language_head(model).to(flat.dtype),
+        batch.tokens[batch.response_mask],
+        chunk_size=LOGITS_CHUNK,
+        with_entropy=with_entropy,
+    )
+    logprobs = torch.zeros(batch.tokens.shape, dtype=out.logprobs.dtype)
+    logprobs[batch.response_mask] = out.logprobs
+    entropy = torch.zeros_like(logprobs, requires_grad=False)
+    if out.entropy is not None:
+        entropy[batch.response_mask] = out.entropy.to(entropy.dtype)
+    return TokenScores(logprobs, entropy)

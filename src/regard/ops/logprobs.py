@@ -1,0 +1,109 @@
+"""Log-probabilities of tokens: natural logarithm, at least float32, never more logits in memory than needed."""
+
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
+
+from regard.ops.checks import check_positive, check_same_shape
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """float16 and bfloat16 become float32; float32 and float64 stay. A bfloat16 log-softmax is off by several percent.
+
+    Args:
+        x: [...] floating point, any unit.
+    Returns:
+        [...] the same numbers.
+
+    Source: none, a definition.
+    """
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def logprobs_from_logits(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log π(y_t | s_t) = logits[y_t] − log Σ_v exp(logits[v]).
+
+    Args:
+        logits: [B, T, V] (any leading shape).
+        tokens: [B, T] token ids.
+    Returns:
+        [B, T] nats, at most 0.
+    Raises:
+        ValueError: tokens is not logits without its last dimension.
+
+    Source: the softmax policy of Sutton & Barto (2018), eq. 13.2.
+    Differs from source: no.
+    """
+    check_same_shape(logits_without_vocabulary=logits[..., 0], tokens=tokens)
+    return torch.log_softmax(at_least_float32(logits), -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def entropy_from_logits(logits: Tensor) -> Tensor:
+    """H(π) = −Σ_v π(v)·log π(v), with 0·log 0 = 0 for a token whose logit is −inf.
+
+    Args:
+        logits: [B, T, V] (any leading shape).
+    Returns:
+        [B, T] nats, from 0 to log V.
+
+    Source: Shannon (1948), section 6.
+    Differs from source: no.
+    """
+    logprobs = torch.log_softmax(at_least_float32(logits), -1)
+    return -torch.where(logprobs.isneginf(), 0.0, logprobs).mul(logprobs.exp()).sum(-1)
+
+
+class LogprobOutput(NamedTuple):
+    logprobs: Tensor
+    """[N] nats, differentiable."""
+    entropy: Tensor | None
+    """[N] nats, detached; None unless asked for."""
+
+
+def chunked_logprobs(
+    hidden: Tensor, weight: Tensor, tokens: Tensor, *, chunk_size: int, with_entropy: bool = False
+) -> LogprobOutput:
+    """log softmax(hidden · weightᵀ)[token] for N tokens, with at most chunk_size·V logits alive at once.
+
+    Each chunk is computed, reduced to one number a token and dropped; the backward pass computes it again. Memory falls
+    from N·V to chunk_size·V numbers for one more matrix product.
+
+    Args:
+        hidden: [N, D] state before each token.
+        weight: [V, D] output embedding, of the dtype of hidden.
+        tokens: [N] token ids.
+        chunk_size: tokens whose logits are alive at once, at least 1. Changes memory, not the result.
+        with_entropy: also return the entropy of each distribution, as a metric without gradient.
+    Returns:
+        logprobs [N] and entropy [N] or None, in nats; float32, or float64 for float64 input.
+    Raises:
+        ValueError: chunk_size below 1, or hidden and tokens of different length.
+
+    Source: Chen et al. (2016), arXiv 1604.06174, section 4 (trade computation for memory), applied to the output layer.
+    Differs from source: no.
+    """
+    check_positive(chunk_size=chunk_size)
+    check_same_shape(hidden_without_width=hidden[:, 0], tokens=tokens)
+    if len(tokens) == 0:
+        nothing = at_least_float32(hidden.sum(-1))
+        return LogprobOutput(nothing, nothing.detach() if with_entropy else None)
+    parts: list[Tensor] = []
+    entropies: list[Tensor] = []
+    recomputed = cast(Callable[..., tuple[Tensor, Tensor]], checkpoint)
+    for start in range(0, len(tokens), chunk_size):
+        rows = slice(start, start + chunk_size)
+        logprobs, entropy = recomputed(
+            _chunk, hidden[rows], weight, tokens[rows], with_entropy, use_reentrant=False, preserve_rng_state=False
+        )
+        parts.append(logprobs)
+        entropies.append(entropy)
+    return LogprobOutput(torch.cat(parts), torch.cat(entropies) if with_entropy else None)
+
+
+def _chunk(hidden: Tensor, weight: Tensor, tokens: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor]:
+    logits = at_least_float32(hidden @ weight.T)
+    entropy = entropy_from_logits(logits.detach()) if with_entropy else logits.new_empty(0)
+    return logprobs_from_logits(logits, tokens), entropy

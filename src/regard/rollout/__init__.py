@@ -1,0 +1,1 @@
+"""Sampling responses and scoring them; each part behind a Protocol."""

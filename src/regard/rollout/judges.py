@@ -1,0 +1,52 @@
+"""Judges the reward model never saw: the gold judge and two second opinions. All are `Scorer`s of prompt + response."""
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from regard.data.ratings import Block
+from regard.data.reviews import Review
+
+
+def _join(prompts: list[str], responses: list[str]) -> list[str]:
+    return [p + r for p, r in zip(prompts, responses, strict=True)]
+
+
+class StarJudge:
+    """Gold: P(positive | text) of a logistic regression on TF-IDF of reviews, labelled by their authors' stars.
+
+    Other labels (stars, not snippet ratings), other raters, other model family than the reward model's.
+    """
+
+    def __init__(self, reviews: list[Review]) -> None:
+        self.vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True, max_features=100_000)
+        features = self.vectorizer.fit_transform([r.text for r in reviews])
+        self.model = LogisticRegression(C=4.0, max_iter=200).fit(features, [r.label for r in reviews])
+
+    def score(self, prompts: list[str], responses: list[str]) -> list[float]:
+        features = self.vectorizer.transform(_join(prompts, responses))
+        return self.model.predict_proba(features)[:, 1].tolist()
+
+
+class RaterJudge:
+    """Mean rating (−4 … 4) the kept raters would give: a ridge regression on unseen snippets."""
+
+    def __init__(self, blocks: list[Block], kept_means: list[list[float]]) -> None:
+        texts = [text for block in blocks for text in block.texts]
+        self.vectorizer = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True)
+        features = self.vectorizer.fit_transform(texts)
+        self.model = Ridge(alpha=1.0).fit(features, np.concatenate([np.asarray(m) for m in kept_means]))
+
+    def score(self, prompts: list[str], responses: list[str]) -> list[float]:
+        return self.model.predict(self.vectorizer.transform(_join(prompts, responses))).tolist()
+
+
+class VaderJudge:
+    """Compound sentiment in −1 … 1 from the VADER lexicon and rules (Hutto & Gilbert, 2014)."""
+
+    def __init__(self) -> None:
+        self.analyzer = SentimentIntensityAnalyzer()
+
+    def score(self, prompts: list[str], responses: list[str]) -> list[float]:
+        return [self.analyzer.polarity_scores(text)["compound"] for text in _join(prompts, responses)]

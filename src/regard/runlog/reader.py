@@ -1,0 +1,229 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# (pyarrow has no type stubs)
+"""Reading a run record, also of a run that is going on, was killed, or was resumed.
+
+Only a missing or unreadable `run.json` is an error. What else cannot be read is left out, and `notes` says so.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from numpy.typing import NDArray
+
+from regard.errors import RunLogError
+from regard.runlog.jsonl import parse_object, read_jsonl
+from regard.runlog.metrics import METRICS
+from regard.runlog.rollouts import SCHEMA, rollouts_step
+
+STAGE_ORDER = ("pretrain", "sft", "rm", "ppo", "eval")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric over the steps of a stage.
+
+    Attributes:
+        steps: [N] int64, increasing, each step once.
+        values: [N] float64; NaN and infinities as they were logged.
+        times: [N] float64, seconds since 1970 at which the value was logged; NaN where the record has none.
+    """
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StageLog:
+    """What one stage left behind.
+
+    Attributes:
+        name: of the stage.
+        path: `RUN/stages/<name>`.
+        metrics: key to series.
+        events: the readable lines of events.jsonl, in file order.
+        notes: what was left out, repeated or not understood; one sentence each.
+    """
+
+    name: str
+    path: Path
+    metrics: dict[str, Series]
+    events: list[dict[str, Any]]
+    notes: list[str]
+
+    @property
+    def rollout_steps(self) -> list[int]:
+        """Steps that have a file of rollouts, increasing."""
+        return sorted(_rollout_files(self.path))
+
+    def rollouts(self, step: int | None = None) -> Any:  # a pyarrow.Table
+        """Rollouts of one step, or of all steps in order; an empty table where there are none.
+
+        A file that cannot be read is left out with a note.
+        """
+        files = _rollout_files(self.path)
+        tables = [SCHEMA.empty_table()]
+        for number in sorted(files) if step is None else [step] if step in files else []:
+            try:
+                tables.append(pq.read_table(files[number]))
+            except (OSError, pa.ArrowException) as error:
+                note = f"rollouts/{files[number].name} is unreadable and was left out ({str(error).splitlines()[0]})."
+                if note not in self.notes:
+                    self.notes.append(note)
+        return pa.concat_tables(tables, promote_options="permissive")
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """A whole run record.
+
+    Attributes:
+        path: the run directory.
+        run: run.json: id, created, versions, seed, machine, status of each stage.
+        config: config.yaml; empty where missing.
+        lineage: lineage.json, hashes of inputs and weights; empty where missing.
+        summary: summary.json, the outcome; empty where the run has not finished.
+        stages: stage name to log, in the order in which stages run.
+        notes: what was left out, about the run as a whole.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    config: dict[str, Any]
+    lineage: dict[str, Any]
+    summary: dict[str, Any]
+    stages: dict[str, StageLog]
+    notes: list[str] = field(default_factory=list[str])
+
+
+def read_run(path: Path | str) -> RunLog:
+    """Read a run directory.
+
+    Raises:
+        RunLogError: there is no such directory, or its run.json is missing or damaged.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise RunLogError(f"{root} is not a directory. Give the directory of a run, as passed to --out.")
+    if not (root / "run.json").is_file():
+        raise RunLogError(f"{root} holds no run.json, so it is not a run record. Give the directory passed to --out.")
+    notes: list[str] = []
+    run = _read_json(root / "run.json", notes)
+    if notes:
+        raise RunLogError(f"{root / 'run.json'} is not readable JSON. Restore the file, or train again with --out.")
+    config = _read_yaml(root / "config.yaml", notes)
+    lineage = _read_json(root / "lineage.json", notes)
+    summary = _read_json(root / "summary.json", notes)
+    return RunLog(root, run, config, lineage, summary, _read_stages(root / "stages"), notes)
+
+
+def _read_json(path: Path, notes: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = parse_object(path.read_bytes())
+    except OSError:
+        value = None
+    if value is None:
+        notes.append(f"{path.name} is unreadable and was left out.")
+    return value or {}
+
+
+def _read_yaml(path: Path, notes: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        notes.append(f"{path.name} is missing.")
+        return {}
+    try:
+        value: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        value = None
+    if not isinstance(value, dict):
+        notes.append(f"{path.name} is unreadable and was left out.")
+        return {}
+    return cast(dict[str, Any], value)
+
+
+def _read_stages(path: Path) -> dict[str, StageLog]:
+    names = [entry.name for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    rank = {name: index for index, name in enumerate(STAGE_ORDER)}
+    return {name: read_stage(path / name) for name in sorted(names, key=lambda name: (rank.get(name, len(rank)), name))}
+
+
+def read_stage(path: Path) -> StageLog:
+    """Read one stage directory; whatever cannot be read is in the notes."""
+    notes: list[str] = []
+    metrics = _read_metrics(path / "metrics.jsonl", notes)
+    events: list[dict[str, Any]] = []
+    if (path / "events.jsonl").is_file():
+        lines = read_jsonl(path / "events.jsonl")
+        notes += lines.notes("events.jsonl")
+        events = [record for _, record in lines.records]
+    return StageLog(path.name, path, metrics, events, notes)
+
+
+def _read_metrics(path: Path, notes: list[str]) -> dict[str, Series]:
+    if not path.is_file():
+        return {}
+    lines = read_jsonl(path)
+    notes += lines.notes(path.name)
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    repeated: set[int] = set()
+    malformed: list[int] = []
+    not_numbers: dict[str, int] = {}
+    for number, record in lines.records:
+        step, metrics = record.get("step"), record.get("metrics")
+        if not isinstance(step, int) or isinstance(step, bool) or not isinstance(metrics, dict):
+            malformed.append(number)
+            continue
+        time = _number(record.get("time"))
+        for key, raw in cast(dict[str, object], metrics).items():
+            value = _number(raw)
+            if value is None:
+                not_numbers.setdefault(key, number)
+                continue
+            series = points.setdefault(key, {})
+            if step in series:
+                repeated.add(step)
+            series[step] = (value, float("nan") if time is None else time)  # the last one counts: it was resumed
+    if malformed:
+        notes.append(f"{path.name}: {len(malformed)} line(s) without step and metrics left out (line {malformed[0]}).")
+    notes += [f"{path.name}: {key} is not a number (line {n}) and was left out." for key, n in not_numbers.items()]
+    notes += [f"{path.name}: {key} is not a metric of this version." for key in points if key not in METRICS]
+    if repeated:
+        notes.append(f"{path.name}: {len(repeated)} step(s) from {min(repeated)} to {max(repeated)} were logged twice, "
+                     "as a resumed run does; the last was kept.")  # fmt: skip
+    return {key: _series(series) for key, series in points.items()}
+
+
+def _number(value: object) -> float | None:
+    """A float; None where the value is not a number, which NaN is here and null is not."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond 1e308
+        return None
+
+
+def _series(points: dict[int, tuple[float, float]]) -> Series:
+    steps = sorted(points)
+    return Series(
+        steps=np.array(steps, dtype=np.int64),
+        values=np.array([points[step][0] for step in steps], dtype=np.float64),
+        times=np.array([points[step][1] for step in steps], dtype=np.float64),
+    )
+
+
+def _rollout_files(path: Path) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for file in (path / "rollouts").glob("*.parquet"):
+        step = rollouts_step(file)
+        if step is not None:
+            found[step] = file
+    return found

@@ -1,0 +1,135 @@
+"""From fetched sets or the user's files to what the stages eat: windows, SFT examples, prompts, comparisons."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from regard.config import RecipeConfig
+from regard.data.assets import fetch
+from regard.data.comparisons import Comparison
+from regard.data.ratings import Block, comparisons, kept_raters, label_raters, load_movie_ratings, split_blocks
+from regard.data.readers import read_comparisons
+from regard.data.reviews import ReviewSplits, load_imdb, split_reviews
+from regard.errors import ConfigError
+from regard.rollout.protocols import Prompt
+from regard.train.seeds import batch_rows, derive
+
+SPLIT_SEED = 0
+"""Of the splits. Not the run's seed: which text is held out must not change from run to run."""
+
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*\s+")
+
+
+class Example(NamedTuple):
+    """One supervised example: the loss is on `response` only."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RewardData:
+    train: list[Comparison]
+    dev: list[Comparison]
+    test: list[Comparison]
+    kept: list[Comparison]
+    """The test pairs again, as judged by raters whose labels were never trained on."""
+    blocks: dict[str, list[Block]]
+    """Rating blocks by split; empty for the user's own comparisons."""
+
+
+class Corpus:
+    """All data of one recipe; each part is read when first asked for."""
+
+    def __init__(self, config: RecipeConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def reviews(self) -> ReviewSplits:
+        if self.config.data.reviews != "imdb-reviews":
+            raise ConfigError(f"data.reviews: unknown set {self.config.data.reviews!r}. Use imdb-reviews.")
+        return split_reviews(load_imdb(fetch("imdb-reviews")), SPLIT_SEED)
+
+    @cached_property
+    def rewards(self) -> RewardData:
+        name = self.config.data.comparisons
+        if name == "movie-ratings":
+            blocks = split_blocks(load_movie_ratings(fetch(name)), SPLIT_SEED)
+            parts = {split: _pairs(blocks[split], label_raters) for split in ("train", "dev", "test")}
+            return RewardData(**parts, kept=_pairs(blocks["test"], kept_raters), blocks=blocks)
+        if not Path(name).is_file():
+            raise ConfigError(f"data.comparisons: no file {name}. Give a path, or movie-ratings.")
+        pairs = read_comparisons(Path(name))
+        groups = sorted({pair.group for pair in pairs}, key=lambda group: derive(SPLIT_SEED, group))
+        if len(groups) < 10:
+            raise ConfigError(f"{name}: {len(groups)} prompts are too few to hold some out. Give at least 10.")
+        tenth = len(groups) // 10
+        split = {g: "test" if i < tenth else "dev" if i < 2 * tenth else "train" for i, g in enumerate(groups)}
+        own = {part: [p for p in pairs if split[p.group] == part] for part in ("train", "dev", "test")}
+        return RewardData(**own, kept=[], blocks={})
+
+    def examples(self, tokenizer: Any) -> list[Example]:
+        """Review openings cut into a prompt and a response of whole sentences that ends with EOS.
+
+        Only openings that fit the cap are used, so the policy learns to end; none is cut in mid-sentence.
+        """
+        low, high = self.config.data.prompt_tokens
+        cap = self.config.sft.max_response_tokens
+        openings = [_sentences(review.text, 8 * (high + cap)) for review in self.reviews.sft]
+        ends = tokenizer([s for sentences in openings for s in sentences], add_special_tokens=False)["input_ids"]
+        examples: list[Example] = []
+        cursor = 0
+        for review, sentences in zip(self.reviews.sft, openings, strict=True):
+            candidates, cursor = ends[cursor : cursor + len(sentences)], cursor + len(sentences)
+            length = low + derive(SPLIT_SEED, review.id) % (high - low + 1)
+            fitting = [ids for ids in candidates if length + 4 <= len(ids) < length + cap]
+            if fitting:
+                ids = fitting[-1]
+                examples.append(Example(tuple(ids[:length]), (*ids[length:], tokenizer.eos_token_id)))
+        return examples
+
+    def prompts(self, tokenizer: Any, *, held_out: bool) -> list[Prompt]:
+        """First tokens of reviews that no model has seen; the first `eval.num_prompts` are kept for evaluation."""
+        low, high = self.config.data.prompt_tokens
+        number = self.config.eval.num_prompts
+        pool = self.reviews.prompts[:number] if held_out else self.reviews.prompts[number:]
+        encoded = tokenizer([r.text[: 12 * high] for r in pool], add_special_tokens=False)["input_ids"]
+        prompts: list[Prompt] = []
+        for review, ids in zip(pool, encoded, strict=True):
+            length = low + derive(SPLIT_SEED, review.id) % (high - low + 1)
+            tokens = tuple(ids[:length])
+            prompts.append(Prompt(str(review.id), tokenizer.decode(tokens), tokens))
+        return prompts
+
+    def windows(self, tokenizer: Any, length: int, number: int) -> list[Example]:
+        """Windows of a stream of reviews with EOS between them; the first token of each has no loss."""
+        stream: list[int] = []
+        for review in self.reviews.sft:
+            if len(stream) >= number * length:
+                break
+            stream += [*tokenizer.encode(review.text, add_special_tokens=False), tokenizer.eos_token_id]
+        starts = range(0, len(stream) - length, length)
+        return [Example((stream[i],), tuple(stream[i + 1 : i + length])) for i in starts]
+
+
+class ReviewPrompts:
+    """PromptSource: every prompt once per pass, in an order that depends on seed and pass alone."""
+
+    def __init__(self, pool: list[Prompt], batch_size: int, seed: int) -> None:
+        self.pool, self.batch_size, self.seed = pool, batch_size, seed
+
+    def prompts(self, step: int) -> list[Prompt]:
+        rows = batch_rows(step, self.batch_size, len(self.pool), self.seed, "prompts")
+        return [self.pool[row] for row in rows]
+
+
+def _pairs(blocks: list[Block], raters: Any) -> list[Comparison]:
+    return [pair for block in blocks for pair in comparisons(block, raters(block))]
+
+
+def _sentences(text: str, limit: int) -> list[str]:
+    """Beginnings of `text` that end with a sentence, shortest first."""
+    head = text[:limit]
+    return [head[: match.end()].rstrip() for match in _SENTENCE_END.finditer(head)]

@@ -1,0 +1,159 @@
+"""Before and after: SFT model and policy answer the same held-out prompts with the same random numbers.
+
+Gold is a judge that the reward model never saw; the interval is a paired bootstrap over prompts.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.models.policy import FrozenReference, PolicyAndValue
+from regard.models.sequences import make_batch, response_hidden, response_logprobs
+from regard.rollout.generator import PolicyGenerator
+from regard.rollout.protocols import Prompt, Scorer
+from regard.text import distinct_n
+from regard.train.ppo import Parts
+from regard.train.seeds import uniforms
+from regard.train.stage import Context, micro_batches
+
+SAMPLES_SHOWN = 64
+
+
+def paired_bootstrap(before: Sequence[float], after: Sequence[float], resamples: int, seed: int) -> dict[str, Any]:
+    """Mean difference after − before over pairs, with its 95 % bootstrap interval (Efron & Tibshirani 1993)."""
+    difference = np.asarray(after) - np.asarray(before)
+    draws = np.random.default_rng(seed).integers(0, len(difference), (resamples, len(difference)))
+    low, high = np.quantile(difference[draws].mean(1), [0.025, 0.975])
+    return {
+        "sft": float(np.mean(before)),
+        "policy": float(np.mean(after)),
+        "difference": float(difference.mean()),
+        "ci95": [float(low), float(high)],
+        "n": len(difference),
+    }
+
+
+def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts: list[Prompt]) -> dict[str, Any]:
+    """Write stages/eval/samples.json and return the part of summary.json that speaks of quality."""
+    config, seed = context.config, context.config.seed
+    noise = uniforms(len(prompts), config.ppo.max_response_tokens, 0, "eval")
+    with reference.active() as model:
+        before = _answers(model, parts, reference, prompts, noise, context)
+    after = _answers(parts.policy.model, parts, reference, prompts, noise, context)
+    log = context.run.stage("eval")
+    for step, answers in enumerate((before, after)):
+        log.log(
+            step,
+            {
+                "eval/gold/mean": float(np.mean(answers["gold"])),
+                "eval/score/mean": float(np.mean(answers["score"])),
+                "eval/perplexity_ref/mean": answers["perplexity"],
+                "eval/kl_k1/seq_sum": float(np.mean(answers["kl"])),
+                "eval/distinct_2/frac": distinct_n(answers["texts"], 2),
+            },
+        )
+    samples = [
+        {
+            "prompt": prompt.text,
+            "sft": before["texts"][i],
+            "policy": after["texts"][i],
+            **{
+                f"{measure}_{who}": answers[measure][i]
+                for measure in ("score", "gold", "vader")
+                for who, answers in (("sft", before), ("policy", after))
+            },
+        }
+        for i, prompt in enumerate(prompts[:SAMPLES_SHOWN])
+    ]
+    context.run.write_json("stages/eval/samples.json", samples)
+    judged = {
+        name: paired_bootstrap(before[name], after[name], config.eval.bootstrap, seed)
+        for name in ("gold", "score", *(j for j in parts.judges if j != "gold"))
+    }
+    kl, lengths = float(np.mean(after["kl"])), float(np.mean(after["length"]))
+    return {
+        **judged,
+        "kl": {"per_sequence": kl, "per_token": float(np.sum(after["kl"]) / np.sum(after["length"])), "unit": "nats"},
+        "perplexity": {
+            "sft": before["perplexity"],
+            "policy": after["perplexity"],
+            "ratio": after["perplexity"] / before["perplexity"],
+        },
+        "length": {"sft": float(np.mean(before["length"])), "policy": lengths},
+        "distinct_2": {"sft": distinct_n(before["texts"], 2), "policy": distinct_n(after["texts"], 2)},
+        "truncated": {"sft": float(np.mean(before["truncated"])), "policy": float(np.mean(after["truncated"]))},
+    }
+
+
+@torch.no_grad()
+def _answers(
+    model: Any, parts: Parts, reference: FrozenReference, prompts: list[Prompt], noise: Tensor, context: Context
+) -> dict[str, Any]:
+    """Sample from `model` and judge; perplexity is exp of the mean token NLL under the reference."""
+    policy: PolicyAndValue = parts.policy
+    tokenizer, ppo = policy.tokenizer, context.config.ppo
+    world = context.world
+    generator = PolicyGenerator(
+        model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id, temperature=ppo.temperature
+    )
+    rows: list[tuple[str, int, bool, float, float]] = []
+    own = list(range(len(prompts)))[world.rank :: world.size]
+    for micro in micro_batches(own, ppo.batch_size):
+        generated = generator.generate([prompts[i].tokens for i in micro], noise[micro])
+        own_model = torch.zeros(len(micro), dtype=torch.float64)
+        under_reference = torch.zeros(len(micro), dtype=torch.float64)
+        batch = make_batch([prompts[i].tokens for i in micro], generated.responses, tokenizer.pad_token_id)
+        own_model += response_logprobs(
+            model, response_hidden(model, batch), batch, temperature=ppo.temperature
+        ).logprobs.sum(1)
+        under_reference += _reference_logprobs(reference, model, batch).sum(1)
+        for k, response in enumerate(generated.responses):
+            text = tokenizer.decode(response, skip_special_tokens=True)
+            rows.append(
+                (text, len(response), not generated.finished[k], float(own_model[k]), float(under_reference[k]))
+            )
+    rows = world.gather(rows)
+    texts = [row[0] for row in rows]
+    prompt_texts = [p.text for p in prompts]
+    judges: dict[str, Scorer] = {"score": parts.scorer, **parts.judges}
+    return {
+        "texts": texts,
+        "length": [row[1] for row in rows],
+        "truncated": [row[2] for row in rows],
+        "kl": [row[3] - row[4] for row in rows],
+        "perplexity": math.exp(-sum(row[4] for row in rows) / sum(row[1] for row in rows)),
+        **{name: judge.score(prompt_texts, texts) for name, judge in judges.items()},
+    }
+
+
+def _reference_logprobs(reference: FrozenReference, model: Any, batch: Any) -> Tensor:
+    """Adapters may already be off when the SFT model itself answers; switching them off twice would switch them on."""
+    if reference.adapters_off and not _adapters_on(model):
+        return response_logprobs(
+            model, response_hidden(model, batch), batch, temperature=reference.temperature
+        ).logprobs
+    return reference.logprobs(batch)
+
+
+def _adapters_on(model: Any) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return not any(isinstance(m, BaseTunerLayer) and m.disable_adapters for m in model.modules())
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """One line for a person; never called better while the independent judge does not say so."""
+    gold, score, perplexity = summary["gold"], summary["score"], summary["perplexity"]
+    interval = f"95 % {gold['ci95'][0]:+.3f} … {gold['ci95'][1]:+.3f}"
+    change = f"gold {gold['sft']:.3f} → {gold['policy']:.3f} ({gold['difference']:+.3f}, {interval})"
+    if gold["ci95"][0] > 0 and perplexity["ratio"] <= 1.5:
+        return f"Better: {change}"
+    if gold["ci95"][0] > 0:
+        return f"Better by the judge but less fluent: {change}, perplexity × {perplexity['ratio']:.2f}"
+    if gold["ci95"][1] < 0:
+        return f"Worse: {change} while the optimised score went {score['difference']:+.3f}"
+    return f"No clear change: {change}"

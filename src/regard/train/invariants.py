@@ -1,0 +1,82 @@
+"""What must hold before the first update of stage 4, whatever the model and the data.
+
+If one of these fails, every later curve measures the fault: a ratio that is not 1 at the start means that the sampled
+and the trained distribution differ, a KL that is not 0 that the reference is another model.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from regard.models.sequences import make_batch
+
+if TYPE_CHECKING:
+    from regard.train.ppo import Parts, Rollouts
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
+"""Largest |difference| of a log-probability, in nats. In bfloat16 a logit near 16 is rounded to steps of 1/8."""
+
+NUM_ROWS = 8
+
+
+class InvariantReport(NamedTuple):
+    metrics: dict[str, float]
+    broken: list[str]
+    """One sentence for each invariant that does not hold."""
+    tolerance: float
+
+
+@torch.no_grad()
+def check_invariants(
+    parts: "Parts", rollouts: "Rollouts", hashes: dict[str, str], frozen: dict[str, Any], dtype: str
+) -> InvariantReport:
+    """Ratio 1, KL 0, two equal forwards, padding and micro-batches without effect, frozen weights as hashed."""
+    tolerance = TOLERANCE[dtype]
+    rows = list(range(min(NUM_ROWS, len(rollouts.prompts))))
+    pad = parts.policy.tokenizer.pad_token_id
+    prompts = [rollouts.prompts[r].tokens for r in rows]
+    responses = [rollouts.responses[r] for r in rows]
+    batch = make_batch(prompts, responses, pad)
+    width = batch.tokens.shape[1]
+    mask = batch.response_mask
+
+    first = parts.policy(batch).logprobs
+    second = parts.policy(batch).logprobs
+    wider = batch._replace(input_ids=torch.nn.functional.pad(batch.input_ids, (0, 7), value=pad))
+    padded = parts.policy(wider).logprobs
+    single = torch.zeros_like(first)
+    for row in rows:
+        alone = parts.policy(make_batch(prompts[row : row + 1], responses[row : row + 1], pad)).logprobs[0]
+        single[row, : len(alone)] = alone
+    generator = torch.zeros_like(first)
+    for row in rows:
+        generator[row, : len(responses[row])] = torch.tensor(rollouts.generator_logprobs[row])
+
+    old = rollouts.old_logprobs[rows, :width]
+    ratio_off = float(((first - old) * mask).abs().exp().sub(1).max())
+    kl = ((rollouts.old_logprobs - rollouts.ref_logprobs) * rollouts.batch.response_mask).sum(1)
+    generator_gap = float(((generator - old) * mask).abs().max())
+    forwards = float((first - second).abs().max())
+    padding = float((first - padded).abs().max())
+    micro = float(((first - single) * mask).abs().max())
+    unchanged = all(part.sha256() == hashes[name] for name, part in frozen.items())
+
+    checks = [
+        (ratio_off <= tolerance, f"ratio deviates from 1 by {ratio_off:.3g}"),
+        (float(kl.abs().mean()) <= tolerance * 4, f"KL to the reference is {float(kl.mean()):.3g} nats per sequence"),
+        (forwards == 0.0, f"two forward passes of the same batch differ by {forwards:.3g} nats"),
+        (padding <= tolerance, f"padding changes a log-probability by {padding:.3g} nats"),
+        (micro <= tolerance, f"batch composition changes a log-probability by {micro:.3g} nats"),
+        (generator_gap <= tolerance, f"sampler and trainer disagree on a log-probability by {generator_gap:.3g} nats"),
+        (unchanged, "a frozen model is not the one that was loaded"),
+    ]
+    metrics = {
+        "invariant/ratio_max_deviation/value": ratio_off,
+        "invariant/kl_ref/value": float(kl.mean()),
+        "invariant/two_forwards_max_diff/value": forwards,
+        "invariant/padding_max_diff/value": padding,
+        "invariant/microbatch_max_diff/value": micro,
+        "invariant/generator_trainer_max_diff/value": generator_gap,
+        "invariant/frozen_hashes_equal/flag": float(unchanged),
+    }
+    return InvariantReport(metrics, [sentence for holds, sentence in checks if not holds], tolerance)

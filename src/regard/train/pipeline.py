@@ -1,0 +1,271 @@
+"""A recipe from the first stage to the report; a stage that is done is not done again."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regard.config import RecipeConfig
+from regard.data.assets import fetch
+from regard.data.ratings import kept_means
+from regard.errors import ConfigError
+from regard.models.checkpoints import file_sha256, weights_sha256
+from regard.models.heads import RewardModel
+from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
+from regard.rollout.generator import PolicyGenerator
+from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
+from regard.rollout.protocols import Scorer
+from regard.runlog.writer import RunWriter
+from regard.stages import check_order
+from regard.train.corpus import Corpus, ReviewPrompts
+from regard.train.distributed import start_world
+from regard.train.evaluate import run_eval, verdict
+from regard.train.kl_control import make_kl_controller
+from regard.train.ppo import Parts, run_ppo
+from regard.train.reward_model import run_reward_model
+from regard.train.seeds import derive, uniforms
+from regard.train.sft import run_pretrain, run_sft
+from regard.train.stage import Context, Meter, micro_batches
+
+CALIBRATION_PROMPTS = 128
+"""SFT samples that fix the zero and the unit of the reward model's scores."""
+
+
+class _Hashed:
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+    def sha256(self) -> str:
+        return weights_sha256(self.module)
+
+
+def run_recipe(
+    config: RecipeConfig,
+    out: Path,
+    *,
+    argv: list[str],
+    resume: bool = False,
+    only: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run every stage of `config` that is not yet done in `out` (or `only` one) and return the summary.
+
+    Raises:
+        RegardError: see `RunWriter` for a directory in use or another configuration; `check_order` for a stage that is
+            asked for before what it needs.
+    """
+    world = start_world()
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
+    torch.use_deterministic_algorithms(True)
+    run = RunWriter(
+        out, config=config.model_dump(mode="json"), seed=config.seed, argv=argv, resume=resume, rank=world.rank
+    )
+    try:
+        world.barrier()
+        return _run_stages(Context(config, run, world, quiet), only)
+    finally:
+        run.close()
+
+
+def _run_stages(context: Context, only: str | None) -> dict[str, Any]:
+    config, run, world = context.config, context.run, context.world
+    statuses = _statuses(run.path)
+    fetched = Meter()
+    corpus = Corpus(config)
+    for name in {config.data.reviews, config.data.comparisons} & {"imdb-reviews", "movie-ratings"}:
+        if world.rank == 0:
+            fetch(name)
+    world.barrier()
+    if not statuses:
+        run.set_stage("fetch", "done", seconds=fetched.seconds(), peak_memory_gb=fetched.peak_gb())
+    done = {name for name, status in statuses.items() if status == "done"}
+    for stage in [only] if only else config.stages:
+        if stage not in config.stages:
+            raise ConfigError(f"This recipe has no stage {stage!r}. Its stages: {', '.join(config.stages)}.")
+        if stage in done:
+            continue
+        check_order(done | ({"pretrain"} - set(config.stages)), stage)
+        meter = Meter()
+        before = _seconds(run.path, stage)
+        run.set_stage(stage, "running", seconds=before)
+        _run_stage(context, corpus, stage)
+        world.barrier()
+        run.set_stage(stage, "done", seconds=before + meter.seconds(), peak_memory_gb=meter.peak_gb())
+        done.add(stage)
+    if done.issuperset(config.stages):
+        return _summarise(context)
+    return {"done": sorted(done)}
+
+
+def _run_stage(context: Context, corpus: Corpus, stage: str) -> None:
+    if stage == "pretrain":
+        run_pretrain(context, corpus)
+    elif stage == "sft":
+        run_sft(context, corpus)
+    elif stage == "rm":
+        run_reward_model(context, corpus)
+        context.world.barrier()
+        _calibrate_scores(context, corpus)
+    elif stage == "ppo":
+        parts, reference, reward_model = _assemble(context, corpus)
+        before = _artifact_hashes(parts.policy, reference, reward_model)
+        frozen = {"reference": reference, "reward_model": _Hashed(reward_model)}
+        run_ppo(context, parts, frozen)
+        _write_lineage(context, before, _artifact_hashes(parts.policy, reference, reward_model))
+    else:
+        parts, reference, _ = _assemble(context, corpus)
+        _load_trained_policy(context, parts.policy)
+        prompts = corpus.prompts(parts.policy.tokenizer, held_out=True)[: context.config.eval.num_prompts]
+        quality = run_eval(context, parts, reference, prompts)
+        context.run.write_json("stages/eval/quality.json", quality)
+
+
+def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, RewardModel]:
+    """The parts of stage 4 from the artifacts of the stages before."""
+    config = context.config
+    policy, reference = load_policy(
+        context.final("sft"),
+        config.model,
+        value_model=config.ppo.value_model,
+        temperature=config.ppo.temperature,
+        seed=derive(config.seed, "ppo", "lora"),
+    )
+    reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
+    tokenizer = policy.tokenizer
+    pool = corpus.prompts(tokenizer, held_out=False)
+    parts = Parts(
+        policy=policy,
+        reference=reference,
+        generator=PolicyGenerator(
+            policy.model,
+            pad_id=tokenizer.pad_token_id,
+            eos_id=tokenizer.eos_token_id,
+            temperature=config.ppo.temperature,
+        ),
+        scorer=reward_model,
+        source=ReviewPrompts(pool, config.ppo.batch_size, config.seed),
+        kl_controller=make_kl_controller(config.ppo),
+        judges=make_judges(config, corpus),
+    )
+    return parts, reference, reward_model
+
+
+def make_judges(config: RecipeConfig, corpus: Corpus) -> dict[str, Scorer]:
+    judges: dict[str, Scorer] = {
+        "gold": StarJudge(corpus.reviews.judge[: config.eval.judge_reviews]),
+        "vader": VaderJudge(),
+    }
+    unseen = [block for split in ("dev", "test") for block in corpus.rewards.blocks.get(split, [])]
+    if unseen:
+        judges["raters"] = RaterJudge(unseen, [kept_means(block) for block in unseen])
+    return judges
+
+
+def _calibrate_scores(context: Context, corpus: Corpus) -> None:
+    """Centre scores on SFT samples and record their deviation there: only then does a score have a zero and a unit."""
+    if context.world.rank == 0:
+        config = context.config
+        policy, reference = load_policy(
+            context.final("sft"), config.model, value_model="shared", temperature=config.ppo.temperature, seed=0
+        )
+        tokenizer = policy.tokenizer
+        reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
+        prompts = corpus.prompts(tokenizer, held_out=False)[-CALIBRATION_PROMPTS:]
+        noise = uniforms(len(prompts), config.ppo.max_response_tokens, config.seed, "calibrate")
+        scores: list[float] = []
+        with reference.active() as model:
+            generator = PolicyGenerator(model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id)
+            for rows in micro_batches(list(range(len(prompts))), config.ppo.batch_size):
+                responses = generator.generate([prompts[r].tokens for r in rows], noise[rows]).responses
+                texts = [tokenizer.decode(response, skip_special_tokens=True) for response in responses]
+                scores += reward_model.score([prompts[r].text for r in rows], texts)
+        facts = context.final("rm") / "reward_model.json"
+        saved = json.loads(facts.read_text(encoding="utf-8"))
+        # `score` has already taken off the old centre, so a second calibration after a kill ends at the same place.
+        saved |= {"center": reward_model.center + float(np.mean(scores)), "deviation": float(np.std(scores))}
+        context.run.write_json(facts.relative_to(context.run.path), saved)
+    context.world.barrier()
+
+
+def _load_trained_policy(context: Context, policy: PolicyAndValue) -> None:
+    final = context.final("ppo")
+    if hasattr(policy.model, "peft_config"):
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        set_peft_model_state_dict(policy.model, load_file(final / "adapter_model.safetensors"))
+        return
+    from safetensors.torch import load_file
+
+    weights = load_file(final / "model.safetensors")
+    missing = policy.model.load_state_dict(weights, strict=False).missing_keys
+    assert set(missing) <= {"lm_head.weight"}, missing  # tied to the embedding
+
+
+def _artifact_hashes(policy: PolicyAndValue, reference: FrozenReference, reward_model: RewardModel) -> dict[str, str]:
+    value = [policy.value_head] if policy.value_body is None else [policy.value_body, policy.value_head]
+    return {
+        "policy": weights_sha256(policy.model),
+        "reference": reference.sha256(),
+        "reward_model": weights_sha256(reward_model),
+        "value": weights_sha256(*value),
+    }
+
+
+def _write_lineage(context: Context, before: dict[str, str], after: dict[str, str]) -> None:
+    """Before and after stage 4. `before` is of the models as assembled, ahead of any checkpoint, so a resumed run finds
+    the same."""
+    if context.world.rank:
+        return
+    places = {"policy": "ppo", "reference": "sft", "reward_model": "rm", "value": "ppo"}
+    inputs: dict[str, str] = {}
+    for stage in ("pretrain", "sft", "rm"):
+        final = context.final(stage)
+        for path in sorted(final.glob("*")) if final.is_dir() else []:
+            inputs[str(path.relative_to(context.run.path))] = file_sha256(path)
+    for name in (context.config.data.reviews, context.config.data.comparisons):
+        path = Path(name) if Path(name).is_file() else fetch(name)
+        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+            inputs[f"{name}/{file.name}"] = file_sha256(file)
+    context.run.write_json(
+        "lineage.json",
+        {
+            "artifacts": {
+                name: {"path": f"stages/{place}/final", "sha256_before": before[name], "sha256_after": after[name]}
+                for name, place in places.items()
+            },
+            "inputs": inputs,
+        },
+    )
+
+
+def _statuses(path: Path) -> dict[str, str]:
+    run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    return {name: stage["status"] for name, stage in run.get("stages", {}).items()}
+
+
+def _seconds(path: Path, stage: str) -> float:
+    run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    return float(run.get("stages", {}).get(stage, {}).get("seconds") or 0.0)
+
+
+def _summarise(context: Context) -> dict[str, Any]:
+    root = context.run.path
+    run = json.loads((root / "run.json").read_text(encoding="utf-8"))
+    quality = json.loads((root / "stages/eval/quality.json").read_text(encoding="utf-8"))
+    evaluation = json.loads((root / "stages/rm/evaluation.json").read_text(encoding="utf-8"))
+    keys = ("accuracy", "ci95", "human_ceiling", "kept_rater_accuracy", "ece", "score_length_spearman")
+    summary = {
+        "recipe": context.config.recipe,
+        "seed": context.config.seed,
+        **quality,
+        "reward_model": {key: evaluation[key] for key in keys if key in evaluation},
+        "seconds": {name: stage.get("seconds") for name, stage in run["stages"].items()},
+        "peak_memory_gb": {name: stage.get("peak_memory_gb") for name, stage in run["stages"].items()},
+        "verdict": verdict(quality),
+    }
+    context.run.write_json("summary.json", summary)
+    return summary

@@ -1,0 +1,298 @@
+"""Stage 4: online PPO (or A2C) with a learned reward model and a KL leash to the frozen reference.
+
+One iteration, top to bottom in `run_ppo`:
+
+    sample      y ~ π_old(·|x) from the full distribution
+    score       r(x, y) by the reward model, minus a penalty if y has no EOS
+    reward      r_t = −β·(log π_old − log π_ref)_t, plus the score at the last token
+    advantage   GAE over (r_t, V), whitened over all tokens of the global batch
+    update      epochs of minibatches on the clipped surrogate and the clipped value loss
+
+Two anchors that must not be mixed: the ratio is against the policy that sampled, the KL against the reference.
+Sources: Schulman et al. 2017 (PPO, eq. 7), Schulman et al. 2016 (GAE, eq. 16), Ziegler et al. 2019 (KL in the reward).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.config import PPOConfig
+from regard.errors import RunLogError
+from regard.models.checkpoints import trained_parameters
+from regard.models.loading import save_causal
+from regard.models.policy import PolicyAndValue
+from regard.models.sequences import SequenceBatch, make_batch
+from regard.ops import a2c_loss, clipped_value_loss, gae, masked_whiten, ppo_clip_loss, shaped_reward
+from regard.rollout.protocols import Generator, KLController, Prompt, PromptSource, Reference, Scorer
+from regard.train.invariants import check_invariants
+from regard.train.ppo_metrics import UpdateSums, iteration_metrics, rollout_rows
+from regard.train.progress import StageProgress
+from regard.train.seeds import epoch_order, uniforms
+from regard.train.stage import Context, GradientStep, Meter, Saver, micro_batches
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a fault can sit in, passed in."""
+
+    policy: PolicyAndValue
+    reference: Reference
+    generator: Generator
+    scorer: Scorer
+    source: PromptSource
+    kl_controller: KLController
+    judges: dict[str, Scorer]
+    """Never optimised; `gold` and second opinions, for the record."""
+
+
+@dataclass
+class Rollouts:
+    """One iteration's global batch, the same on every process."""
+
+    prompts: list[Prompt]
+    responses: list[list[int]]
+    texts: list[str]
+    finished: list[bool]
+    generator_logprobs: list[list[float]]
+    scores: list[float]
+    judged: dict[str, list[float]]
+    batch: SequenceBatch
+    old_logprobs: Tensor
+    ref_logprobs: Tensor
+    old_values: Tensor
+    entropy: Tensor
+
+
+def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
+    """Train `parts.policy` for `config.ppo.steps` iterations.
+
+    Args:
+        frozen: modules whose weights must not change ("reference", "reward_model"); each has `sha256()`.
+    Raises:
+        RunLogError: a step-0 invariant does not hold, or a frozen model changed.
+    """
+    config, world, seed = context.config.ppo, context.world, context.config.seed
+    log, policy = context.run.stage("ppo"), parts.policy
+    reward_scale = score_scale(config, parts.scorer)
+    parameters = trained_parameters({"policy": policy})
+    head = list(policy.value_head.parameters())
+    body = [p for p in parameters.values() if all(p is not h for h in head)]
+    update = GradientStep(
+        [
+            {"params": body, "lr": config.learning_rate},
+            {"params": head, "lr": 10 * config.learning_rate},  # the head starts at zero, the body does not
+        ],
+        config.max_grad_norm,
+        world,
+    )
+    saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, config.steps)
+    done = saver.resume()
+    hashes = {name: part.sha256() for name, part in frozen.items()}
+    if done:
+        parts.kl_controller.coef = saver.extra["kl_coef"]
+        if saver.extra["frozen_sha256"] != hashes:
+            raise RunLogError("A frozen model is not the one this run began with. Restore it, or begin a new run.")
+    else:
+        saver.extra = {"kl_coef": parts.kl_controller.coef, "policy_version": 0, "frozen_sha256": hashes}
+        saver.save(0)
+
+    meter = Meter()
+    with StageProgress("ppo", config.steps, done, quiet=context.quiet) as progress:
+        for step in range(done, config.steps):
+            clock = [time.monotonic()]
+            prompts = parts.source.prompts(step)
+            noise = uniforms(len(prompts), config.max_response_tokens, seed, "ppo", step)
+            rollouts = sample_and_score(context, parts, prompts, noise, reward_scale, clock)
+            if step == 0:
+                found = check_invariants(parts, rollouts, hashes, frozen, context.config.model.dtype)
+                log.log(0, found.metrics)
+                log.event("invariants", passed=not found.broken, broken=found.broken, tolerance=found.tolerance)
+                if found.broken:
+                    raise RunLogError(
+                        f"Step-0 invariant broken: {found.broken[0]}. Training on would be measuring noise; "
+                        f"see the invariant rows of {log.dir / 'metrics.jsonl'}."
+                    )
+
+            kl_coef = parts.kl_controller.coef
+            scores = torch.tensor(rollouts.scores, dtype=torch.float32)
+            mask = rollouts.batch.response_mask
+            shaped = shaped_reward(scores, rollouts.old_logprobs, rollouts.ref_logprobs, mask, kl_coef)
+            raw = gae(shaped.rewards, rollouts.old_values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
+            advantages = masked_whiten(raw.advantages, mask) if config.whiten_advantages else raw.advantages
+
+            sums = run_update(context, policy, update, rollouts, advantages, raw.returns, step)
+            clock.append(time.monotonic())
+            saver.extra["policy_version"] += sums.updates
+            metrics = iteration_metrics(
+                rollouts, shaped, raw, advantages, sums, kl_coef, config, reward_scale, step, clock
+            )
+            metrics["policy/version/count"] = float(saver.extra["policy_version"])
+            metrics["memory/peak_rss/gb"] = meter.peak_gb()
+            log.log(step + 1, metrics)
+            version = saver.extra["policy_version"] - sums.updates
+            log.rollouts(step + 1, rollout_rows(rollouts, shaped, advantages, raw, step + 1, version))
+            parts.kl_controller.update(
+                metrics["kl/policy_ref_k1/seq_sum"], metrics["kl/policy_ref_k1/token_mean"], len(prompts)
+            )
+            saver.extra["kl_coef"] = parts.kl_controller.coef
+            saver.save(step + 1)
+            progress.update(step + 1, metrics)
+
+    for name, part in frozen.items():
+        if part.sha256() != hashes[name]:
+            raise RunLogError(f"The frozen {name} changed during training. The run's KL or scores mean nothing.")
+    if world.rank == 0:
+        model = policy.model
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(context.final("ppo"), safe_serialization=True)  # adapters only, beside the SFT model
+        else:
+            save_causal(model, policy.tokenizer, context.final("ppo"))
+    world.barrier()
+
+
+def score_scale(config: PPOConfig, scorer: Scorer) -> float:
+    """What scores are divided by: their deviation on SFT samples, as measured when the reward model was made."""
+    deviation = getattr(scorer, "deviation", 1.0)
+    return float(deviation) if config.scale_scores and deviation > 0 else 1.0
+
+
+@torch.no_grad()
+def sample_and_score(
+    context: Context, parts: Parts, prompts: list[Prompt], noise: Tensor, reward_scale: float, clock: list[float]
+) -> Rollouts:
+    """Each process samples and scores its own rows; then all know all."""
+    config, world, policy = context.config.ppo, context.world, parts.policy
+    pad = policy.tokenizer.pad_token_id
+    own = world.own(prompts)
+    generated = parts.generator.generate([p.tokens for p in own], noise[world.rank :: world.size])
+    clock.append(time.monotonic())
+    texts = [policy.tokenizer.decode(response, skip_special_tokens=True) for response in generated.responses]
+    prompt_texts = [p.text for p in own]
+    scores = parts.scorer.score(prompt_texts, texts)
+    scores = [
+        score / reward_scale - (0.0 if ended else config.missing_eos_penalty)
+        for score, ended in zip(scores, generated.finished, strict=True)
+    ]
+    judged = {name: judge.score(prompt_texts, texts) for name, judge in parts.judges.items()}
+    per_token: list[tuple[list[float], ...]] = []
+    for rows in micro_batches(list(range(len(own))), config.micro_batch_size):
+        batch = make_batch([own[r].tokens for r in rows], [generated.responses[r] for r in rows], pad)
+        out = policy(batch)
+        ref_logprobs = parts.reference.logprobs(batch)
+        for i, row in enumerate(rows):
+            length = len(generated.responses[row])
+            per_token.append(
+                tuple(x[i, :length].tolist() for x in (out.logprobs, ref_logprobs, out.values, out.entropy))
+            )
+    everything = world.gather(
+        list(
+            zip(
+                generated.responses,
+                texts,
+                generated.finished,
+                generated.logprobs,
+                scores,
+                per_token,
+                *judged.values(),
+                strict=True,
+            )
+        )
+    )
+    responses, texts, finished, generator_logprobs, scores, per_token, *judgements = map(
+        list, zip(*everything, strict=True)
+    )
+    batch = make_batch([p.tokens for p in prompts], responses, pad)
+    padded = [_pad([row[k] for row in per_token], batch.tokens.shape[1]) for k in range(4)]
+    clock.append(time.monotonic())
+    return Rollouts(
+        prompts,
+        responses,
+        texts,
+        finished,
+        generator_logprobs,
+        scores,
+        dict(zip(judged, judgements, strict=True)),
+        batch,
+        *padded,
+    )
+
+
+def _pad(rows: list[list[float]], width: int) -> Tensor:
+    out = torch.zeros((len(rows), width))
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = torch.tensor(row)
+    return out
+
+
+def run_update(
+    context: Context,
+    policy: PolicyAndValue,
+    update: GradientStep,
+    rollouts: Rollouts,
+    advantages: Tensor,
+    returns: Tensor,
+    step: int,
+) -> UpdateSums:
+    """Epochs of minibatches. A minibatch's loss is divided by its global token count, so neither micro-batches nor
+    processes change it; the epochs end early once the policy has moved `early_stop_kl` from the one that sampled."""
+    config, world = context.config.ppo, context.world
+    pad = policy.tokenizer.pad_token_id
+    sums = UpdateSums()
+    schedule = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    size = config.batch_size // config.num_minibatches
+    for epoch in range(config.epochs):
+        order = epoch_order(config.batch_size, epoch, context.config.seed, "ppo", step)
+        epoch_sums = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
+        for rows in micro_batches(order, size):
+            num_loss_tokens = sum(len(rollouts.responses[r]) for r in rows)
+            local = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
+            extremes = torch.tensor([float("-inf"), float("-inf")], dtype=torch.float64)
+            for micro in micro_batches(world.own(rows), config.micro_batch_size):
+                batch = make_batch(
+                    [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
+                )
+                width = batch.tokens.shape[1]
+                old_logprobs, micro_advantages, old_values, micro_returns = (
+                    x[micro, :width] for x in (rollouts.old_logprobs, advantages, rollouts.old_values, returns)
+                )
+                out = policy(batch, differentiable_entropy=config.entropy_coef > 0)
+                surrogate = ppo_clip_loss(
+                    out.logprobs,
+                    old_logprobs,
+                    micro_advantages,
+                    batch.response_mask,
+                    clip_range=config.clip_range,
+                    num_loss_tokens=num_loss_tokens,
+                    form=config.clip_form,
+                )
+                policy_loss = surrogate.loss
+                if config.algorithm == "a2c":
+                    policy_loss = a2c_loss(
+                        out.logprobs, micro_advantages, batch.response_mask, num_loss_tokens=num_loss_tokens
+                    )
+                value = clipped_value_loss(
+                    out.values,
+                    old_values,
+                    micro_returns,
+                    batch.response_mask,
+                    value_clip_range=config.value_clip_range,
+                    num_loss_tokens=num_loss_tokens,
+                )
+                entropy = (out.entropy * batch.response_mask).sum() / num_loss_tokens
+                loss = policy_loss + config.value_coef * value.loss - config.entropy_coef * entropy
+                loss.backward()
+                local += UpdateSums.pack(policy_loss.detach(), value, surrogate, loss.detach())
+                extremes = torch.maximum(extremes, torch.tensor([surrogate.ratio_max, -surrogate.ratio_min]).double())
+            world.sum(local)
+            extremes = torch.stack(world.gather([extremes])).amax(0)
+            stats = update.step(schedule)
+            sums.add_update(local, extremes, stats, update.optimizer.param_groups[0]["lr"])
+            epoch_sums += local
+        sums.add_epoch(epoch_sums)
+        if config.early_stop_kl is not None and sums.epoch_kl[-1] > config.early_stop_kl:
+            sums.early_stopped = True
+            break
+    return sums

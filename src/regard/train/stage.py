@@ -1,0 +1,141 @@
+"""What every stage shares: optimiser step, schedule, checkpoints, resource meters."""
+
+import resource
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from regard.config import RecipeConfig
+from regard.models.checkpoints import checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
+from regard.runlog.writer import RunWriter, StageWriter
+from regard.train.distributed import World
+
+
+@dataclass
+class Context:
+    """A run in progress, as handed to each stage."""
+
+    config: RecipeConfig
+    run: RunWriter
+    world: World
+    quiet: bool = False
+
+    def final(self, stage: str) -> Path:
+        """Where a stage leaves its finished model."""
+        return self.run.path / "stages" / stage / "final"
+
+
+class StepStats(NamedTuple):
+    grad_norm: float
+    """L2 norm over all trained weights, before scaling down."""
+    clipped: bool
+    finite: bool
+
+
+class GradientStep:
+    """AdamW (Loshchilov & Hutter 2019, no decay) on gradients scaled to at most `max_grad_norm`.
+
+    A step whose gradient is not finite is skipped and counted: applying it would destroy every weight at once.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], max_grad_norm: float, world: World) -> None:
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.max_grad_norm = max_grad_norm
+        self.world = world
+
+    def step(self, schedule: float) -> StepStats:
+        """`schedule` multiplies every group's peak learning rate."""
+        self.world.sum_gradients(self.parameters)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        finite = norm == norm and norm != float("inf")
+        if finite:
+            for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+                group["lr"] = peak * schedule
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepStats(norm, norm > self.max_grad_norm, finite)
+
+
+def linear_schedule(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
+    """Factor of the peak learning rate: rises over `warmup` steps, then falls linearly to `floor`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return floor + (1 - floor) * (1 - (step - warmup) / max(1, total - warmup))
+
+
+@dataclass
+class Saver:
+    """Checkpoints of one stage."""
+
+    log: StageWriter
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    world: World
+    every: int
+    keep_every: int
+    total: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        return self.log.dir / "checkpoints"
+
+    def resume(self) -> int:
+        """Restore the newest checkpoint, if any; returns the number of finished steps."""
+        found = checkpoints(self.directory)
+        if not found:
+            return 0
+        state = load_checkpoint(found[-1], self.parameters, self.optimizer)
+        self.extra = {k: v for k, v in state.items() if k != "step"}
+        self.log.event("resume", step=state["step"])
+        return state["step"]
+
+    def save(self, done: int) -> None:
+        if done % self.every and done != self.total:
+            return
+        if self.world.rank == 0:
+            save_checkpoint(self.directory, done, self.parameters, self.optimizer, self.extra)
+            prune_checkpoints(self.directory, self.keep_every)
+        self.world.barrier()
+
+    def finish(self) -> None:
+        """The stage's final model is written: only the checkpoints kept for good are still of use."""
+        if self.world.rank == 0:
+            for path in checkpoints(self.directory):
+                step = int(path.name.removeprefix("step-"))
+                if not self.keep_every or step % self.keep_every:
+                    for file in path.iterdir():
+                        file.unlink()
+                    path.rmdir()
+
+
+def micro_batches(rows: list[Any], size: int) -> Iterable[list[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+class Meter:
+    """Wall seconds and peak resident memory of a stage."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        with suppress(OSError):  # resets the kernel's high-water mark of this process; Linux only
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def peak_gb(self) -> float:
+        with suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024 / 1e9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

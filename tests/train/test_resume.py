@@ -1,0 +1,94 @@
+"""A killed run, resumed, ends with the weights of one that was never disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import MICRO, metric_rows, micro_run, read_json
+
+SETS = [word for override in MICRO for word in ("--set", override)]
+
+
+def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "regard.cli.main", "run", "tiny", *SETS, "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < end, f"{path} never came"
+        time.sleep(0.01)
+
+
+def hashes(run: Path) -> dict[str, str]:
+    return {name: part["sha256_after"] for name, part in read_json(run / "lineage.json")["artifacts"].items()}
+
+
+def finish(out: Path) -> None:
+    resumed = micro_run(out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize("stage", ["sft", "rm", "ppo"])
+def test_kill_in_a_stage_then_resume_gives_the_same_weights(micro: Path, tmp_path: Path, stage: str) -> None:
+    process = start(tmp_path / "run")
+    wait_for(tmp_path / "run/stages" / stage / "checkpoints/step-00000003", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finish(tmp_path / "run")
+    assert hashes(tmp_path / "run") == hashes(micro)
+    for key in ("loss/sft/mean", "loss/rm/mean", "loss/policy/mean"):
+        for name in ("sft", "rm", "ppo"):
+            ours, theirs = metric_rows(tmp_path / "run", name), metric_rows(micro, name)
+            assert [ours[s].get(key) for s in sorted(ours)] == [theirs[s].get(key) for s in sorted(theirs)]
+
+
+def test_a_run_directory_in_use_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path / "run")
+    wait_for(tmp_path / "run/run.json", process)
+    second = micro_run(tmp_path / "run", "--resume")
+    process.kill()
+    process.wait()
+    assert second.returncode == 2 and "in use" in second.stderr and "Traceback" not in second.stderr
+
+
+def test_interrupt_leaves_a_resumable_record(micro: Path, tmp_path: Path) -> None:
+    process = start(tmp_path / "run")
+    wait_for(tmp_path / "run/stages/sft/checkpoints/step-00000002", process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"--resume" in error and b"Traceback" not in error
+    finish(tmp_path / "run")
+    assert hashes(tmp_path / "run") == hashes(micro)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_kills_at_random_moments_all_resume_to_the_same_hash(micro: Path, tmp_path: Path) -> None:
+    """All stages hit; the moments are drawn over the time that an undisturbed run takes."""
+    seconds = read_json(micro / "run.json")["stages"]
+    total = sum(float(stage.get("seconds") or 0) for stage in seconds.values()) + 12
+    moments = random.Random(int(os.environ.get("REGARD_KILL_SEED", "7")))
+    hit: list[str] = []
+    for number in range(20):
+        out = tmp_path / f"run-{number}"
+        process = start(out)
+        time.sleep(3 + moments.random() * (total - 3))
+        process.kill()
+        process.wait()
+        if (out / "run.json").is_file():
+            stages = read_json(out / "run.json")["stages"]
+            hit.append(next((n for n, s in stages.items() if s["status"] == "running"), "between"))
+            finish(out)
+        else:
+            hit.append("before")
+            assert micro_run(out).returncode == 0
+        assert hashes(out) == hashes(micro), f"kill {number} in {hit[-1]}"
+    print("stages hit:", {name: hit.count(name) for name in sorted(set(hit))})
