@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MICRO, metric_rows
+from support import MICRO, metric_rows
 
 SETS = [word for override in MICRO for word in ("--set", override)]
 

@@ -9,14 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import MICRO, metric_rows, micro_run, read_json
+from support import MICRO, metric_rows, micro_run, read_json
 
 SETS = [word for override in MICRO for word in ("--set", override)]
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "regard.cli.main", "run", "tiny", *SETS, "--out", str(out), *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background shell ignores it, and we inherit
+    )
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 200) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import metric_rows, micro_run, read_json, regard
+from support import metric_rows, micro_run, read_json, regard
 
 from regard.runlog.metrics import METRICS
 

@@ -52,7 +52,7 @@ def examine() -> dict[str, Any]:
             packages[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             packages[name] = None
-    gflops = _gflops() if packages["torch"] else None
+    gflops = _gflops()
     disk = shutil.disk_usage(existing).free / 1e9
     recipes = {}
     for name, needs in RECIPES.items():
@@ -73,10 +73,12 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _gflops(size: int = 1024) -> float:
-    """Median of five products of two square float32 matrices."""
-    import torch
-
+def _gflops(size: int = 1024) -> float | None:
+    """Median of five products of two square float32 matrices; None without torch."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
     a = torch.rand(size, size)
     times: list[float] = []
     for _ in range(6):
