@@ -24,6 +24,10 @@ app.add_typer(run.train_app, name="train")
 app.add_typer(data.app, name="data")
 
 
+INTERRUPTED = 130
+"""What typer returns for a command that Ctrl-C ended: 128 + SIGINT."""
+
+
 def _version(show: bool) -> None:
     if show:
         print(regard.__version__)
@@ -40,7 +44,7 @@ def _root(
 def main() -> NoReturn:
     """Entry point: a RegardError is printed as it is, exit 2; a missing package names the extra to install."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except RegardError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
@@ -48,14 +52,12 @@ def main() -> NoReturn:
         if package not in ("torch", "transformers", "tokenizers", "safetensors", "peft", "sklearn", "vaderSentiment"):
             raise
         _fail(f"This command needs {package}, which is not installed. Type: pip install 'regard[train]'.")
-    except (typer.Abort, KeyboardInterrupt):
-        _fail(
-            "Interrupted; everything up to the last finished step is on disk. Type the same command with --resume.", 130
-        )
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
             _fail(f"{error.format_message()} Type regard --help.")  # type: ignore[attr-defined]
         raise
+    if code == INTERRUPTED:
+        _fail("Interrupted; every finished step is on disk. Type the same command with --resume.", INTERRUPTED)
     sys.exit(0)
 
 
