@@ -27,20 +27,30 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Take over this run's finished stages where the configurations agree.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all stages of a recipe and write the report.
 
     Example: regard run tiny --set seed=2 --out runs/tiny-2
     """
-    _train(load_recipe(recipe, overrides), out, resume, as_json, None)
+    _train(load_recipe(recipe, overrides), out, resume, as_json, None, start_from)
 
 
-def _train(config: RecipeConfig, out: Path | None, resume: bool, as_json: bool, only: str | None) -> None:
+def _train(
+    config: RecipeConfig,
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
+    only: str | None,
+    start_from: Path | None = None,
+) -> None:
     from regard.train.pipeline import run_recipe
 
     path = out or Path("runs") / f"{config.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    summary = run_recipe(config, path, argv=sys.argv, resume=resume, only=only, quiet=as_json)
+    summary = run_recipe(config, path, argv=sys.argv, resume=resume, only=only, start_from=start_from, quiet=as_json)
     if os.environ.get("RANK", "0") != "0":
         return
     report_path = _write_report(path)

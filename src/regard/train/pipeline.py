@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
 from regard.rollout.protocols import Scorer
+from regard.runlog.reader import read_run
 from regard.runlog.writer import RunWriter
 from regard.stages import check_order
 from regard.train.corpus import Corpus, ReviewPrompts
@@ -32,6 +34,16 @@ from regard.train.stage import Context, Meter, micro_batches
 
 CALIBRATION_PROMPTS = 128
 """SFT samples that fix the zero and the unit of the reward model's scores."""
+
+
+_BEGINNING = ("seed", "model", "data.reviews", "eval.num_prompts")
+STAGE_READS: dict[str, tuple[str, ...]] = {
+    "pretrain": (*_BEGINNING, "pretrain"),
+    "sft": (*_BEGINNING, "pretrain", "data.prompt_tokens", "sft"),
+    # score calibration samples from the SFT model, so the cap and the temperature count too
+    "rm": (*_BEGINNING, "pretrain", "data", "sft", "rm", "ppo.max_response_tokens", "ppo.temperature"),
+}
+"""Configuration keys that decide the outcome of each stage before stage 4."""
 
 
 class _Hashed:
@@ -49,9 +61,13 @@ def run_recipe(
     argv: list[str],
     resume: bool = False,
     only: str | None = None,
+    start_from: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Run every stage of `config` that is not yet done in `out` (or `only` one) and return the summary.
+
+    Args:
+        start_from: another run whose finished stages are taken over as far as the configurations agree.
 
     Raises:
         RegardError: see `RunWriter` for a directory in use or another configuration; `check_order` for a stage that is
@@ -64,10 +80,41 @@ def run_recipe(
         out, config=config.model_dump(mode="json"), seed=config.seed, argv=argv, resume=resume, rank=world.rank
     )
     try:
+        if start_from is not None and world.rank == 0 and not run.resumed:
+            adopt_stages(start_from, config, run)
         world.barrier()
         return _run_stages(Context(config, run, world, quiet), only)
     finally:
         run.close()
+
+
+def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str]:
+    """Copy what `source` finished before stage 4, up to the first stage that this configuration would do differently.
+
+    Raises:
+        RunLogError: `source` is no run.
+    """
+    old = read_run(source)
+    new = config.model_dump(mode="json")
+    adopted: list[str] = []
+    for stage in [stage for stage in config.stages if stage in STAGE_READS]:
+        same = all(_value(old.config, key) == _value(new, key) for key in STAGE_READS[stage])
+        facts = old.run.get("stages", {}).get(stage, {})
+        if not same or facts.get("status") != "done":
+            break
+        shutil.copytree(
+            source / "stages" / stage, run.path / "stages" / stage, ignore=shutil.ignore_patterns("checkpoints")
+        )
+        numbers = {key: facts.get(key) for key in ("seconds", "peak_memory_gb")}
+        run.set_stage(stage, "done", **numbers, adopted_from=str(source.resolve()))
+        adopted.append(stage)
+    return adopted
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
 
 
 def _run_stages(context: Context, only: str | None) -> dict[str, Any]:
