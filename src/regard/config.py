@@ -110,6 +110,11 @@ class RewardModelConfig(_Optimisation):
     batch_size: int = Field(default=2, ge=1, description="comparison groups per step")
     micro_batch_size: int = Field(default=64, ge=1, description="texts per forward pass when only scoring")
     max_text_tokens: int = Field(default=96, ge=4, description="longer texts lose their beginning")
+    body: Literal["initial", "random"] = Field(
+        default="initial",
+        description="start from the initial model, or (scratch only) from random weights of its shape: a short "
+        "pre-training teaches that what stands before EOS does not matter, which ranking must first unlearn",
+    )
     center_penalty: float = Field(default=0.001, ge=0, description="weight of E[(r_chosen + r_rejected)^2]")
 
 
@@ -206,6 +211,12 @@ class RecipeConfig(_Section):
     rm: RewardModelConfig = Field(default_factory=RewardModelConfig)
     ppo: PPOConfig = Field(default_factory=PPOConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
+
+    @model_validator(mode="after")
+    def _random_body_has_a_shape(self) -> "RecipeConfig":
+        if self.rm.body == "random" and self.model.source != "scratch":
+            raise ValueError("rm.body random needs model.source scratch: only there is the shape of the body known")
+        return self
 
     @property
     def stages(self) -> tuple[str, ...]:

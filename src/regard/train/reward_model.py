@@ -19,7 +19,7 @@ from regard.data.comparisons import Comparison
 from regard.data.ratings import human_agreement
 from regard.models.checkpoints import trained_parameters
 from regard.models.heads import RewardModel
-from regard.models.loading import add_lora, load_causal, merged, resolve_source
+from regard.models.loading import add_lora, build_scratch, load_causal, merged, resolve_source
 from regard.ops import centering_penalty, pairwise_loss
 from regard.text import rank_correlation
 from regard.train.corpus import Corpus
@@ -62,6 +62,8 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
     world, seed, log = context.world, context.config.seed, context.run.stage("rm")
     source = str(context.final("pretrain")) if settings.source == "scratch" else resolve_source(settings.source)
     body, tokenizer = load_causal(source, getattr(torch, settings.dtype))
+    if config.body == "random":
+        body = build_scratch(settings.scratch, tokenizer, derive(seed, "rm", "init")).eval()
     if settings.lora_rank:
         body = add_lora(body, settings.lora_rank, derive(seed, "rm", "lora"))
     reward_model = RewardModel(body, tokenizer, config.max_text_tokens)

@@ -1,0 +1,96 @@
+"""Sweeps on `tiny`: how strongly to hold the policy back, and which of clip and KL does what.
+
+    python benchmarks/sweep_tiny.py beta      β ∈ {0.01, 0.03, 0.1, 0.3, 1, 10}
+    python benchmarks/sweep_tiny.py ablation  clip on/off × KL on/off
+    python benchmarks/sweep_tiny.py seeds     the recipe as it is, with --seeds 5
+
+All arms of a seed share its pre-trained, SFT and reward model (`regard run --from`), so only stage 4 differs. Finished
+arms are not run again. Prints a table with one row per arm (mean over seeds, with the spread) and one JSON object.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ARMS: dict[str, dict[str, list[str]]] = {
+    "beta": {f"beta {beta:g}": [f"ppo.kl_coef={beta}"] for beta in (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)},
+    "ablation": {
+        "clip and KL": [],
+        "clip alone": ["ppo.kl_coef=0"],
+        "KL alone": ["ppo.clip_range=null", "ppo.early_stop_kl=null"],
+        "neither": ["ppo.kl_coef=0", "ppo.clip_range=null", "ppo.early_stop_kl=null"],
+    },
+    "seeds": {"recipe": []},
+}
+
+
+def run(out: Path, seed: int, sets: list[str], start_from: Path | None) -> None:
+    if (out / "summary.json").is_file():
+        return
+    command = [sys.executable, "-m", "regard.cli.main", "run", "tiny", "--out", str(out), "--json"]
+    for override in [f"seed={seed}", *sets]:
+        command += ["--set", override]
+    command += ["--resume"] if (out / "run.json").is_file() else []
+    command += ["--from", str(start_from)] if start_from else []
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def measure(out: Path) -> dict[str, float]:
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    lines = (out / "stages/ppo/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row["metrics"] for row in map(json.loads, lines) if row["step"]]
+    return {
+        "gold difference": summary["gold"]["difference"],
+        "gold ci95 low": summary["gold"]["ci95"][0],
+        "score difference": summary["score"]["difference"],
+        "KL nats/sequence": summary["kl"]["per_sequence"],
+        "perplexity ratio": summary["perplexity"]["ratio"],
+        "length": summary["length"]["policy"],
+        "largest ratio": max(row["ratio/old_new/max"] for row in rows),
+        "mean old-new KL": float(np.mean([row["kl/old_new_k2/mean"] for row in rows])),
+        "minutes": sum(v for k, v in summary["seconds"].items() if v) / 60,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", choices=ARMS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/sweeps"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, one thread each; 1 gives a run all cores")
+    args = parser.parse_args()
+    threads = ["threads=1"] if args.jobs > 1 else []
+    jobs: dict[tuple[str, int], Path] = {}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        seeds = range(1, args.seeds + 1)
+        bases = {seed: args.out / f"base-{seed}" for seed in seeds}
+        list(pool.map(lambda seed: run(bases[seed], seed, threads, None), seeds))
+        for arm, sets in ARMS[args.sweep].items():
+            for seed in seeds:
+                out = bases[seed] if not sets else args.out / f"{arm.replace(' ', '-')}-{seed}"
+                jobs[arm, seed] = out
+        list(
+            pool.map(
+                lambda item: run(item[1], item[0][1], [*ARMS[args.sweep][item[0][0]], *threads], bases[item[0][1]]),
+                jobs.items(),
+            )
+        )
+    table: dict[str, Any] = {}
+    for arm in ARMS[args.sweep]:
+        rows = [measure(jobs[arm, seed]) for seed in seeds]
+        table[arm] = {key: [row[key] for row in rows] for key in rows[0]}
+        cells = [f"{np.mean(v):.3f} ({min(v):.3f} … {max(v):.3f})" for v in table[arm].values()]
+        if arm == next(iter(ARMS[args.sweep])):
+            print("| arm | " + " | ".join(rows[0]) + " |\n|" + "---|" * (len(rows[0]) + 1))
+        print(f"| {arm} | " + " | ".join(cells) + " |")
+    print(json.dumps({"sweep": args.sweep, "seeds": args.seeds, "arms": table}))
+
+
+if __name__ == "__main__":
+    main()
