@@ -1,6 +1,7 @@
 """Find, load, build and save a causal language model with its tokenizer."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,9 @@ def add_lora(model: Any, rank: int, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
-        wrapped = get_peft_model(model, config)
+        with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped = get_peft_model(model, config)
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
