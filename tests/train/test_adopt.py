@@ -14,10 +14,11 @@ def adopted(run: Path) -> list[str]:
 
 
 def test_same_configuration_from_adopted_stages_ends_in_the_same_weights(micro: Path, tmp_path: Path) -> None:
-    done = micro_run(tmp_path / "fork", "--from", str(micro))
+    done = micro_run(tmp_path / "fork", "--from", str(micro), "--sink", "tensorboard")
     assert done.returncode == 0, done.stderr
     assert adopted(tmp_path / "fork") == ["pretrain", "sft", "rm"]
     assert weights(tmp_path / "fork") == weights(micro)
+    assert list((tmp_path / "fork/tensorboard/ppo").glob("events.out.tfevents.*"))
 
 
 def test_only_stages_before_the_first_difference_are_adopted(micro: Path, tmp_path: Path) -> None:

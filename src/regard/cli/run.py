@@ -30,13 +30,16 @@ def run(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Take over this run's finished stages where the configurations agree.")
     ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option("--sink", help="Also send metrics to tensorboard, wandb or trackio. Repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all stages of a recipe and write the report.
 
     Example: regard run tiny --set seed=2 --out runs/tiny-2
     """
-    _train(load_recipe(recipe, overrides), out, resume, as_json, None, start_from)
+    _train(load_recipe(recipe, overrides), out, resume, as_json, None, start_from, tuple(sink or ()))
 
 
 def _train(
@@ -46,11 +49,14 @@ def _train(
     as_json: bool,
     only: str | None,
     start_from: Path | None = None,
+    sinks: tuple[str, ...] = (),
 ) -> None:
     from regard.train.pipeline import run_recipe
 
     path = out or Path("runs") / f"{config.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    summary = run_recipe(config, path, argv=sys.argv, resume=resume, only=only, start_from=start_from, quiet=as_json)
+    summary = run_recipe(
+        config, path, argv=sys.argv, resume=resume, only=only, start_from=start_from, sinks=sinks, quiet=as_json
+    )
     if os.environ.get("RANK", "0") != "0":
         return
     report_path = _write_report(path)

@@ -21,6 +21,24 @@ def _import(module: str, *, extra: str) -> Any:
         raise RunLogError(f"{package} is not installed. Type: pip install 'regard[{extra}]'") from error
 
 
+SINKS = ("tensorboard", "wandb", "trackio")
+
+
+def make_sink(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
+    """A sink by name; the project is "regard", the run is called like its directory.
+
+    Raises:
+        RunLogError: no such sink, or its package is not installed.
+    """
+    if name == "tensorboard":
+        return TensorBoardSink(run_dir / "tensorboard")
+    if name == "wandb":
+        return WandbSink(project="regard", name=run_dir.name, config=config, run_id=run_dir.name)
+    if name == "trackio":
+        return TrackioSink(project="regard", name=run_dir.name, config=config)
+    raise RunLogError(f"There is no sink {name!r}. Use one of: {', '.join(SINKS)}.")
+
+
 class TensorBoardSink:
     """TensorBoard event files, one subdirectory per stage, with the metric key as the tag.
 

@@ -20,6 +20,7 @@ from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
 from regard.rollout.protocols import Scorer
 from regard.runlog.reader import read_run
+from regard.runlog.sinks import make_sink
 from regard.runlog.writer import RunWriter
 from regard.stages import check_order
 from regard.train.corpus import Corpus, ReviewPrompts
@@ -62,11 +63,13 @@ def run_recipe(
     resume: bool = False,
     only: str | None = None,
     start_from: Path | None = None,
+    sinks: tuple[str, ...] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Run every stage of `config` that is not yet done in `out` (or `only` one) and return the summary.
 
     Args:
+        sinks: where metrics go beside the record: tensorboard, wandb, trackio.
         start_from: another run whose finished stages are taken over as far as the configurations agree.
 
     Raises:
@@ -76,9 +79,9 @@ def run_recipe(
     world = start_world()
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
     torch.use_deterministic_algorithms(True)
-    run = RunWriter(
-        out, config=config.model_dump(mode="json"), seed=config.seed, argv=argv, resume=resume, rank=world.rank
-    )
+    plain = config.model_dump(mode="json")
+    open_sinks = [make_sink(name, out, plain) for name in sinks] if world.rank == 0 else []
+    run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank, sinks=open_sinks)
     try:
         if start_from is not None and world.rank == 0 and not run.resumed:
             adopt_stages(start_from, config, run)
