@@ -297,4 +297,6 @@ def _one_sentence(error: ValidationError, where: str) -> str:
         return f"{where}: unknown key {key!r}. {hint}"
     message = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first.get("input"), dict) else f" (given {first.get('input')!r})"
+    if not key:
+        return f"{where}: {message}{given}. Change it in the file or with --set."
     return f"{where}: {key}: {message}{given}. Change it in the file or with --set {key}=VALUE."

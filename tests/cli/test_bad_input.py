@@ -68,7 +68,7 @@ def test_unknown_recipe_lists_the_known(tmp_path: Path) -> None:
 
 def test_missing_model(tmp_path: Path) -> None:
     source = str(tmp_path / "no-such-model")
-    sets = [*SETS, "--set", f"model.source={source}"]
+    sets = [*SETS, "--set", "rm.body=initial", "--set", f"model.source={source}"]
     assert_one_clear_line(regard("run", "tiny", *sets, "--out", str(tmp_path / "run")), source)
 
 
@@ -86,7 +86,7 @@ def test_foreign_pickle_is_never_opened(tmp_path: Path) -> None:
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "llama"}')
     (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    sets = [*SETS, "--set", f"model.source={model}"]
+    sets = [*SETS, "--set", "rm.body=initial", "--set", f"model.source={model}"]
     assert_one_clear_line(regard("run", "tiny", *sets, "--out", str(tmp_path / "run")), "safetensors")
     assert not (tmp_path / "opened").exists()
 

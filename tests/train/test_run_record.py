@@ -63,7 +63,7 @@ def test_per_token_rewards_are_the_score_at_the_end_minus_beta_times_kl(micro: P
     rows = [r for p in (micro / "stages/ppo/rollouts").glob("*.parquet") for r in pq.read_table(p).to_pylist()]
     for row in rows:
         kl = [a - b for a, b in zip(row["logprobs"], row["ref_logprobs"], strict=True)]
-        expected = [-0.05 * k for k in kl]
+        expected = [-0.1 * k for k in kl]
         expected[-1] += row["score"]
         assert row["rewards"] == pytest.approx(expected, abs=1e-4)
         assert row["kl_sum"] == pytest.approx(sum(kl), abs=1e-4)

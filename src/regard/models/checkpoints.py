@@ -7,10 +7,13 @@ the step. The data position is the step: every order and every draw is a functio
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +25,22 @@ def replace_directory(temporary: Path, target: Path) -> None:
     if target.exists():
         shutil.rmtree(target)
     temporary.replace(target)
+
+
+@contextmanager
+def whole_or_nothing(temporary: Path, target: Path) -> Iterator[None]:
+    """Around writing `temporary`: a full disk leaves nothing of it, and tells what to do.
+
+    Raises:
+        RunLogError: the file system refused; safetensors has an error of its own for that.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunLogError(
+            f"{target}: cannot be written ({error}). Free some space and run again with --resume."
+        ) from error
 
 
 def trained_parameters(modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -47,7 +66,7 @@ def save_checkpoint(
     target = directory / f"step-{step:08d}"
     temporary = directory / f".partial-{step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with whole_or_nothing(temporary, target):
         temporary.mkdir(parents=True)
         tensors: dict[str, Tensor] = {f"weights/{k}": v.detach().contiguous() for k, v in parameters.items()}
         for name, parameter in parameters.items():
@@ -57,11 +76,6 @@ def save_checkpoint(
         save_file(tensors, temporary / "state.safetensors")
         (temporary / "state.json").write_text(json.dumps({"step": step, **extra}), encoding="utf-8")
         replace_directory(temporary, target)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise RunLogError(
-            f"{target}: cannot be written ({error.strerror or error}). Free some space and run again with --resume."
-        ) from error
     return target
 
 

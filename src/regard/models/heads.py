@@ -9,9 +9,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.models.checkpoints import replace_directory
+from regard.models.checkpoints import replace_directory, whole_or_nothing
 from regard.models.loading import load_causal, save_causal
 from regard.models.sequences import transformer_body
+
+HEAD_FILE = "reward_head.safetensors.head"
+"""Safetensors by content; the ending keeps it apart from the body's weights, which loaders find by theirs."""
 
 
 class ScalarHead(nn.Module):
@@ -73,14 +76,12 @@ class RewardModel(nn.Module):
     def save(self, path: Path, merged_model: Any) -> None:
         temporary = path.with_name(path.name + ".partial-rm")
         save_causal(merged_model, self.tokenizer, temporary)
-        save_file(
-            {k: v.contiguous() for k, v in self.head.state_dict().items()}, temporary / "reward_head.safetensors.head"
-        )
-        (temporary / "reward_model.json").write_text(
-            json.dumps({"center": self.center, "deviation": self.deviation, "max_text_tokens": self.max_text_tokens}),
-            encoding="utf-8",
-        )
-        replace_directory(temporary, path)
+        facts = {"center": self.center, "deviation": self.deviation, "max_text_tokens": self.max_text_tokens}
+        with whole_or_nothing(temporary, path):
+            head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
+            save_file(head, temporary / HEAD_FILE)
+            (temporary / "reward_model.json").write_text(json.dumps(facts), encoding="utf-8")
+            replace_directory(temporary, path)
 
     @classmethod
     def load(cls, path: Path, dtype: torch.dtype) -> "RewardModel":
@@ -91,6 +92,6 @@ class RewardModel(nn.Module):
         model, tokenizer = load_causal(str(path), dtype)
         saved = json.loads(facts.read_text(encoding="utf-8"))
         reward_model = cls(model, tokenizer, saved["max_text_tokens"])
-        reward_model.head.load_state_dict(load_file(path / "reward_head.safetensors.head"))
+        reward_model.head.load_state_dict(load_file(path / HEAD_FILE))
         reward_model.center, reward_model.deviation = saved["center"], saved["deviation"]
         return reward_model.eval().requires_grad_(False)

@@ -22,6 +22,7 @@ from transformers.utils import logging as hf_logging
 from regard.config import ModelConfig, ScratchConfig
 from regard.data.assets import ASSETS, fetch
 from regard.errors import ConfigError
+from regard.models.checkpoints import replace_directory, whole_or_nothing
 
 hf_logging.set_verbosity_error()
 hf_logging.disable_progress_bar()
@@ -148,8 +149,7 @@ def merged(model: Any, config: ModelConfig, source: str) -> Any:
 def save_causal(model: Any, tokenizer: Any, path: Path) -> None:
     """Write a plain Hugging Face directory, whole or not at all."""
     temporary = path.with_name(path.name + ".partial")
-    model.save_pretrained(temporary, safe_serialization=True)
-    tokenizer.save_pretrained(temporary)
-    from regard.models.checkpoints import replace_directory
-
-    replace_directory(temporary, path)
+    with whole_or_nothing(temporary, path):
+        model.save_pretrained(temporary, safe_serialization=True)
+        tokenizer.save_pretrained(temporary)
+        replace_directory(temporary, path)
