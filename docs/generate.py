@@ -1,0 +1,45 @@
+"""Write docs/reference/: metrics, configuration and command line, each from the code that defines it."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from regard.cli.explain import config_fields
+from regard.cli.main import app
+from regard.runlog.docs import metrics_markdown
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def config_markdown() -> str:
+    lines = ["# Configuration", "", "Keys of a recipe, as in `--set key=value`. Generated; do not edit.", ""]
+    lines += ["| key | default | type | meaning |", "|---|---|---|---|"]
+    for key, facts in config_fields().items():
+        cells = (f"`{key}`", f"`{facts['default']}`", f"`{facts['type']}`", facts["description"])
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cli_markdown() -> str:
+    lines = ["# Command line", "", "Every command takes `--help`. Generated; do not edit.", ""]
+    for path, command in sorted(_commands(typer.main.get_command(app), ("regard",))):
+        lines += [f"## {' '.join(path)}", "", *((command.help or "").strip().splitlines()), ""]
+        for parameter in command.params:
+            names = ", ".join(f"`{name}`" for name in (parameter.opts or [parameter.name]))
+            lines.append(f"- {names}: {getattr(parameter, 'help', None) or ''}".rstrip(": "))
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        return [(path, command)]
+    return [found for name, sub in command.commands.items() for found in _commands(sub, (*path, name))]
+
+
+PAGES = {"metrics.md": metrics_markdown, "config.md": config_markdown, "cli.md": cli_markdown}
+
+if __name__ == "__main__":
+    for name, generate in PAGES.items():
+        (REFERENCE / name).write_text(generate(), encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Pages that can be generated are current; what pages name exists."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+assert SPEC and SPEC.loader
+generate = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(generate)
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_generated_page_is_current(name: str) -> None:
+    page = ROOT / "docs/reference" / name
+    assert page.read_text(encoding="utf-8") == generate.PAGES[name](), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for path in re.findall(r"`((?:src|tests|benchmarks|docs|recipes|examples)/[\w./-]+\.\w+)`", text):
+        if "/x." not in path:
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_tests_that_pages_name_exist() -> None:
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in code, f"{page.name} names {name}"
+
+
+def test_every_configuration_key_has_a_description() -> None:
+    assert [key for key, facts in generate.config_fields().items() if not facts["description"]] == []
