@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from regard.runlog.metrics import METRICS
+
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
 assert SPEC and SPEC.loader
@@ -41,3 +43,12 @@ def test_tests_that_pages_name_exist() -> None:
 
 def test_every_configuration_key_has_a_description() -> None:
     assert [key for key, facts in generate.config_fields().items() if not facts["description"]] == []
+
+
+def test_metric_keys_that_the_concepts_name_are_declared() -> None:
+    text = (ROOT / "docs/concepts.md").read_text(encoding="utf-8")
+    named = re.findall(
+        r"`((?:loss|rm|score|gold|kl|finish|value|advantage|ratio|clip|policy|time|memory)/[\w/]+)`", text
+    )
+    assert len(named) > 15
+    assert [key for key in named if key not in METRICS] == []
