@@ -106,7 +106,7 @@ class RewardModelConfig(_Optimisation):
     """Pairwise ranking; `batch_size` counts groups and `steps` is derived from `epochs`."""
 
     steps: int = Field(default=0, ge=0, description="0 derives the steps from epochs; a number stops earlier")
-    epochs: int = Field(default=1, ge=1, description="passes over the comparisons; more than one over-fits")
+    epochs: int = Field(default=1, ge=1, description="passes over the comparisons; a large body over-fits after one")
     batch_size: int = Field(default=2, ge=1, description="comparison groups per step")
     micro_batch_size: int = Field(default=64, ge=1, description="texts per forward pass when only scoring")
     max_text_tokens: int = Field(default=96, ge=4, description="longer texts lose their beginning")
@@ -124,7 +124,7 @@ class PPOConfig(_Optimisation):
     algorithm: Literal["ppo", "a2c"] = Field(default="ppo", description="a2c: one epoch without ratio or clip")
     steps: int = Field(default=30, ge=1, description="iterations of sample, score, update")
     batch_size: int = Field(default=64, ge=1, description="rollouts per iteration over all processes")
-    learning_rate: float = Field(default=1e-4, gt=0, description="policy; the value head shares it")
+    learning_rate: float = Field(default=1e-4, gt=0, description="of the policy; the value head takes ten times it")
     warmup_steps: int = Field(default=2, ge=0, description="iterations of linear rise; then constant")
     epochs: int = Field(default=2, ge=1, description="passes over the rollouts of one iteration")
     num_minibatches: int = Field(default=2, ge=1, description="optimiser steps per pass")

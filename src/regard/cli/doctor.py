@@ -17,10 +17,10 @@ RECIPES: dict[str, dict[str, float]] = {
     "tiny": {"gb": 1.0, "disk_gb": 0.3, "work": 1.0},
     "movie-sentiment": {"gb": 9.5, "disk_gb": 4.0, "work": 8.0},
 }
-"""Memory and disk a recipe needs, and its work as a multiple of tiny's, measured on two cores (docs/experiments.md)."""
+"""Peak memory as measured on two cores (docs/experiments.md), disk, and work as a multiple of tiny's."""
 
-TINY_SECONDS_AT = (150.0, 100.0)
-"""tiny takes the first number of seconds where the fp32 matrix product below reaches the second in GFLOP/s."""
+TINY_SECONDS_AT = (180.0, 100.0)
+"""A first estimate: tiny takes so many seconds where the fp32 matrix product below reaches so many GFLOP/s."""
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -38,7 +38,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     if facts["gflops_float32"]:
         print(f"matrix product: {facts['gflops_float32']:.0f} GFLOP/s in float32")
     for recipe, fit in facts["recipes"].items():
-        minutes = f"about {fit['minutes']:.0f} min" if fit["minutes"] else "time unknown without torch"
+        minutes = f"roughly {fit['minutes']:.0f} min" if fit["minutes"] else "time unknown without torch"
         print(f"  {'ok ' if fit['fits'] else 'no '} {recipe}: {minutes}, needs {fit['gb']} GB{fit['why']}")
 
 
