@@ -19,8 +19,8 @@ RECIPES: dict[str, dict[str, float]] = {
 }
 """Peak memory as measured on two cores (docs/experiments.md), disk, and work as a multiple of tiny's."""
 
-TINY_SECONDS_AT = (180.0, 100.0)
-"""A first estimate: tiny takes so many seconds where the fp32 matrix product below reaches so many GFLOP/s."""
+TINY_SECONDS_AT = (174.0, 130.0)
+"""tiny took so many seconds on two cores where the float32 matrix product below reached so many GFLOP/s."""
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
