@@ -17,7 +17,7 @@ RECIPES: dict[str, dict[str, float]] = {
     "tiny": {"gb": 1.0, "disk_gb": 0.3, "work": 1.0},
     "movie-sentiment": {"gb": 9.5, "disk_gb": 4.0, "work": 8.0},
 }
-"""Peak memory as measured on two cores (docs/experiments.md), disk, and work as a multiple of tiny's."""
+"""Memory: the measured peak (docs/experiments.md), rounded up. Work, in multiples of tiny's, is an estimate."""
 
 TINY_SECONDS_AT = (174.0, 130.0)
 """tiny took so many seconds on two cores where the float32 matrix product below reached so many GFLOP/s."""

@@ -109,7 +109,7 @@ def report(
     print(json.dumps({"report": str(written)}) if as_json else f"Report: {written}")
 
 
-def _stage_command(stage: str, text: str, overrides_of_stage: tuple[str, ...] = ()) -> None:
+def _stage_command(name: str, stage: str, text: str, overrides_of_stage: tuple[str, ...] = ()) -> None:
     def command(
         config: Annotated[str, typer.Argument(help="Recipe name or YAML file.")],
         out: Annotated[Path, typer.Option("--out", help="Run directory; earlier stages are read from it.")],
@@ -119,13 +119,13 @@ def _stage_command(stage: str, text: str, overrides_of_stage: tuple[str, ...] = 
         recipe = load_recipe(config, [*overrides_of_stage, *(overrides or [])])
         _train(recipe, out, (out / "run.json").is_file(), as_json, stage)
 
-    command.__doc__ = f"{text}\n\nExample: regard train {stage} tiny --out runs/mine"
-    train_app.command(stage if not overrides_of_stage else "a2c")(command)
+    command.__doc__ = f"{text}\n\nExample: regard train {name} tiny --out runs/mine"
+    train_app.command(name)(command)
 
 
-_stage_command("pretrain", "Pre-train the initial model from nothing.")
-_stage_command("sft", "Stage 1: supervised fine-tuning.")
-_stage_command("rm", "Stage 3: the reward model.")
-_stage_command("ppo", "Stage 4: the policy, by PPO.")
-_stage_command("ppo", "Stage 4: the policy, by A2C.", ("ppo.algorithm=a2c", "ppo.epochs=1"))
-_stage_command("eval", "Before and after on held-out prompts.")
+_stage_command("pretrain", "pretrain", "Pre-train the initial model from nothing.")
+_stage_command("sft", "sft", "Stage 1: supervised fine-tuning.")
+_stage_command("rm", "rm", "Stage 3: the reward model.")
+_stage_command("ppo", "ppo", "Stage 4: the policy, by PPO.")
+_stage_command("a2c", "ppo", "Stage 4: the policy, by A2C.", ("ppo.algorithm=a2c", "ppo.epochs=1"))
+_stage_command("eval", "eval", "Before and after on held-out prompts.")

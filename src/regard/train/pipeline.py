@@ -13,7 +13,7 @@ from regard.config import RecipeConfig
 from regard.data.assets import fetch
 from regard.data.ratings import kept_means
 from regard.errors import ConfigError
-from regard.models.checkpoints import file_sha256, weights_sha256
+from regard.models.checkpoints import file_sha256, weights_sha256, whole_or_nothing
 from regard.models.heads import RewardModel
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
@@ -105,9 +105,9 @@ def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str
         facts = old.run.get("stages", {}).get(stage, {})
         if not same or facts.get("status") != "done":
             break
-        shutil.copytree(
-            source / "stages" / stage, run.path / "stages" / stage, ignore=shutil.ignore_patterns("checkpoints")
-        )
+        target = run.path / "stages" / stage
+        with whole_or_nothing(target, target):
+            shutil.copytree(source / "stages" / stage, target, ignore=shutil.ignore_patterns("checkpoints"))
         numbers = {key: facts.get(key) for key in ("seconds", "peak_memory_gb")}
         run.set_stage(stage, "done", **numbers, adopted_from=str(source.resolve()))
         adopted.append(stage)
@@ -227,7 +227,12 @@ def _calibrate_scores(context: Context, corpus: Corpus) -> None:
         noise = uniforms(len(prompts), config.ppo.max_response_tokens, config.seed, "calibrate")
         scores: list[float] = []
         with reference.active() as model:
-            generator = PolicyGenerator(model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id)
+            generator = PolicyGenerator(
+                model,
+                pad_id=tokenizer.pad_token_id,
+                eos_id=tokenizer.eos_token_id,
+                temperature=config.ppo.temperature,
+            )
             for rows in micro_batches(list(range(len(prompts))), config.ppo.batch_size):
                 responses = generator.generate([prompts[r].tokens for r in rows], noise[rows]).responses
                 texts = [tokenizer.decode(response, skip_special_tokens=True) for response in responses]

@@ -106,16 +106,6 @@ class Saver:
             prune_checkpoints(self.directory, self.keep_every)
         self.world.barrier()
 
-    def finish(self) -> None:
-        """The stage's final model is written: only the checkpoints kept for good are still of use."""
-        if self.world.rank == 0:
-            for path in checkpoints(self.directory):
-                step = int(path.name.removeprefix("step-"))
-                if not self.keep_every or step % self.keep_every:
-                    for file in path.iterdir():
-                        file.unlink()
-                    path.rmdir()
-
 
 def micro_batches(rows: list[Any], size: int) -> Iterable[list[Any]]:
     for start in range(0, len(rows), size):
