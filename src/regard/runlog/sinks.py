@@ -24,8 +24,8 @@ def _import(module: str, *, extra: str) -> Any:
 SINKS = ("tensorboard", "wandb", "trackio")
 
 
-def make_sink(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
-    """A sink by name; the project is "regard", the run is called like its directory.
+def make_sink(name: str, run_dir: Path, run_id: str, config: Mapping[str, Any]) -> Any:
+    """A sink by name; the project is "regard". `run_id` keeps runs in directories of one name apart.
 
     Raises:
         RunLogError: no such sink, or its package is not installed.
@@ -33,9 +33,9 @@ def make_sink(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
     if name == "tensorboard":
         return TensorBoardSink(run_dir / "tensorboard")
     if name == "wandb":
-        return WandbSink(project="regard", name=run_dir.name, config=config, run_id=run_dir.name)
+        return WandbSink(project="regard", name=run_dir.name, config=config, run_id=run_id)
     if name == "trackio":
-        return TrackioSink(project="regard", name=run_dir.name, config=config)
+        return TrackioSink(project="regard", name=run_id, config=config)
     raise RunLogError(f"There is no sink {name!r}. Use one of: {', '.join(SINKS)}.")
 
 

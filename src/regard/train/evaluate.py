@@ -4,14 +4,15 @@ Gold is a judge that the reward model never saw; the interval is a paired bootst
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from regard.models.policy import FrozenReference, PolicyAndValue
+from regard.models.policy import FrozenReference
 from regard.models.sequences import make_batch, response_hidden, response_logprobs
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.protocols import Prompt, Scorer
@@ -41,9 +42,8 @@ def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts
     """Write stages/eval/samples.json and return the part of summary.json that speaks of quality."""
     config, seed = context.config, context.config.seed
     noise = uniforms(len(prompts), config.ppo.max_response_tokens, 0, "eval")
-    with reference.active() as model:
-        before = _answers(model, parts, reference, prompts, noise, context)
-    after = _answers(parts.policy.model, parts, reference, prompts, noise, context)
+    before = _answers(reference.active, parts, reference, prompts, noise, context)
+    after = _answers(lambda: nullcontext(parts.policy.model), parts, reference, prompts, noise, context)
     log = context.run.stage("eval")
     for step, answers in enumerate((before, after)):
         log.log(
@@ -91,30 +91,33 @@ def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts
 
 @torch.no_grad()
 def _answers(
-    model: Any, parts: Parts, reference: FrozenReference, prompts: list[Prompt], noise: Tensor, context: Context
+    active: Callable[[], AbstractContextManager[Any]],
+    parts: Parts,
+    reference: FrozenReference,
+    prompts: list[Prompt],
+    noise: Tensor,
+    context: Context,
 ) -> dict[str, Any]:
-    """Sample from `model` and judge; perplexity is exp of the mean token NLL under the reference."""
-    policy: PolicyAndValue = parts.policy
-    tokenizer, ppo = policy.tokenizer, context.config.ppo
+    """Sample from the model `active` opens, and judge; perplexity is exp of the mean NLL under the reference."""
+    tokenizer, ppo = parts.policy.tokenizer, context.config.ppo
     world = context.world
-    generator = PolicyGenerator(
-        model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id, temperature=ppo.temperature
-    )
     rows: list[tuple[str, int, bool, float, float]] = []
     own = list(range(len(prompts)))[world.rank :: world.size]
     for micro in micro_batches(own, ppo.batch_size):
-        generated = generator.generate([prompts[i].tokens for i in micro], noise[micro])
-        own_model = torch.zeros(len(micro), dtype=torch.float64)
-        under_reference = torch.zeros(len(micro), dtype=torch.float64)
-        batch = make_batch([prompts[i].tokens for i in micro], generated.responses, tokenizer.pad_token_id)
-        own_model += response_logprobs(
-            model, response_hidden(model, batch), batch, temperature=ppo.temperature
-        ).logprobs.sum(1)
-        under_reference += _reference_logprobs(reference, model, batch).sum(1)
+        asked = [prompts[i].tokens for i in micro]
+        with active() as model:
+            generator = PolicyGenerator(
+                model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id, temperature=ppo.temperature
+            )
+            generated = generator.generate(asked, noise[micro])
+            batch = make_batch(asked, generated.responses, tokenizer.pad_token_id)
+            hidden = response_hidden(model, batch)
+            own_logprobs = response_logprobs(model, hidden, batch, temperature=ppo.temperature).logprobs.double().sum(1)
+        ref_logprobs = reference.logprobs(batch).double().sum(1)
         for k, response in enumerate(generated.responses):
             text = tokenizer.decode(response, skip_special_tokens=True)
             rows.append(
-                (text, len(response), not generated.finished[k], float(own_model[k]), float(under_reference[k]))
+                (text, len(response), not generated.finished[k], float(own_logprobs[k]), float(ref_logprobs[k]))
             )
     rows = world.gather(rows)
     texts = [row[0] for row in rows]
@@ -128,21 +131,6 @@ def _answers(
         "perplexity": math.exp(-sum(row[4] for row in rows) / sum(row[1] for row in rows)),
         **{name: judge.score(prompt_texts, texts) for name, judge in judges.items()},
     }
-
-
-def _reference_logprobs(reference: FrozenReference, model: Any, batch: Any) -> Tensor:
-    """Adapters may already be off when the SFT model itself answers; switching them off twice would switch them on."""
-    if reference.adapters_off and not _adapters_on(model):
-        return response_logprobs(
-            model, response_hidden(model, batch), batch, temperature=reference.temperature
-        ).logprobs
-    return reference.logprobs(batch)
-
-
-def _adapters_on(model: Any) -> bool:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return not any(isinstance(m, BaseTunerLayer) and m.disable_adapters for m in model.modules())
 
 
 def verdict(summary: dict[str, Any]) -> str:

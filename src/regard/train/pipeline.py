@@ -80,9 +80,10 @@ def run_recipe(
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
     torch.use_deterministic_algorithms(True)
     plain = config.model_dump(mode="json")
-    open_sinks = [make_sink(name, out, plain) for name in sinks] if world.rank == 0 else []
-    run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank, sinks=open_sinks)
+    run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
     try:
+        if run.id is not None:  # rank 0: the directory is ours, so a refused run opens no sink
+            run.sinks += [make_sink(name, out, run.id, plain) for name in sinks]
         if start_from is not None and world.rank == 0 and not run.resumed:
             adopt_stages(start_from, config, run)
         world.barrier()
