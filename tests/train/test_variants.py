@@ -30,6 +30,9 @@ def test_variant_runs_with_frozen_parts_frozen(tmp_path: Path, name: str) -> Non
     }
     rows = metric_rows(tmp_path / "run", "ppo")
     assert abs(rows[0]["invariant/kl_ref/value"]) < (0.2 if "bfloat16" in name else 1e-4)
+    answers = metric_rows(tmp_path / "run", "eval")
+    assert answers[0]["eval/kl_k1/seq_sum"] == 0, "the SFT model is the reference"
+    assert answers[1]["eval/kl_k1/seq_sum"] != 0
     if "a2c" in name:
         coefs = [rows[step]["kl/coef/value"] for step in range(1, 6)]
         assert coefs[0] == 0.1 and coefs == sorted(coefs, reverse=True) and coefs[-1] < 0.1
