@@ -5,7 +5,9 @@
     python benchmarks/sweep_tiny.py seeds     the recipe as it is, with --seeds 5
 
 All arms of a seed share its pre-trained, SFT and reward model (`regard run --from`), so only stage 4 differs. Finished
-arms are not run again. Prints a table with one row per arm (mean over seeds, with the spread) and one JSON object.
+arms are not run again. Prints a table with one row per arm (mean over seeds, with the spread) and one JSON object, and
+draws OUT/beta.png or OUT/ablation.png. The ablation runs without the early stop of an iteration's epochs, a third brake
+that would hide what the clip does.
 """
 
 import argparse
@@ -16,15 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 ARMS: dict[str, dict[str, list[str]]] = {
     "beta": {f"beta {beta:g}": [f"ppo.kl_coef={beta}"] for beta in (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)},
     "ablation": {
-        "clip and KL": [],
-        "clip alone": ["ppo.kl_coef=0"],
-        "KL alone": ["ppo.clip_range=null", "ppo.early_stop_kl=null"],
-        "neither": ["ppo.kl_coef=0", "ppo.clip_range=null", "ppo.early_stop_kl=null"],
+        "clip and KL": ["ppo.early_stop_kl=null"],
+        "clip alone": ["ppo.early_stop_kl=null", "ppo.kl_coef=0"],
+        "KL alone": ["ppo.early_stop_kl=null", "ppo.clip_range=null"],
+        "neither": ["ppo.early_stop_kl=null", "ppo.kl_coef=0", "ppo.clip_range=null"],
     },
     "seeds": {"recipe": []},
 }
@@ -41,10 +44,14 @@ def run(out: Path, seed: int, sets: list[str], start_from: Path | None) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def iterations(out: Path) -> list[dict[str, float]]:
+    lines = (out / "stages/ppo/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row["metrics"] for row in map(json.loads, lines) if row["step"]]
+
+
 def measure(out: Path) -> dict[str, float]:
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    lines = (out / "stages/ppo/metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row["metrics"] for row in map(json.loads, lines) if row["step"]]
+    rows = iterations(out)
     return {
         "gold difference": summary["gold"]["difference"],
         "gold ci95 low": summary["gold"]["ci95"][0],
@@ -56,6 +63,43 @@ def measure(out: Path) -> dict[str, float]:
         "mean old-new KL": float(np.mean([row["kl/old_new_k2/mean"] for row in rows])),
         "minutes": sum(v for k, v in summary["seconds"].items() if v) / 60,
     }
+
+
+def draw_beta(table: dict[str, Any], target: Path) -> None:
+    """KL, score and gold against β: dots are seeds, the line their mean."""
+    betas = [float(arm.split()[1]) for arm in table]
+    panels = {
+        "KL nats/sequence": "KL to the reference, nats per sequence",
+        "score difference": "score − SFT's (reward model, deviations)",
+        "gold difference": "gold − SFT's (independent judge, 0 … 1)",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        for beta, values in zip(betas, (row[key] for row in table.values()), strict=True):
+            axis.plot([beta] * len(values), values, "o", color="#2a6f97", alpha=0.45, markersize=4)
+        axis.plot(betas, [np.mean(row[key]) for row in table.values()], color="#2a6f97")
+        axis.set(xscale="log", xlabel="β (kl_coef)", title=title)
+        axis.axhline(0, color="0.6", linewidth=0.8)
+    figure.savefig(target, dpi=110)
+
+
+def draw_ablation(runs: dict[str, list[Path]], target: Path) -> None:
+    """Through training: how far from the reference (the sum of all updates), and the largest ratio of one iteration."""
+    panels = {
+        "kl/policy_ref_k1/seq_sum": "KL to the reference, nats per sequence",
+        "ratio/old_new/max": "largest ratio to the policy that sampled",
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        for arm, color in zip(runs, ("#2a6f97", "#c1666b", "#4f9d69", "#7d5ba6"), strict=True):
+            series = [[row[key] for row in iterations(out)] for out in runs[arm]]
+            for one in series:
+                axis.plot(one, color=color, alpha=0.25, linewidth=0.8)
+            axis.plot(np.mean(series, axis=0), color=color, label=arm)
+        axis.set(xlabel="iteration", title=title)
+    axes[1].set_yscale("log")
+    axes[0].legend(frameon=False)
+    figure.savefig(target, dpi=110)
 
 
 def main() -> None:
@@ -89,6 +133,10 @@ def main() -> None:
         if arm == next(iter(ARMS[args.sweep])):
             print("| arm | " + " | ".join(rows[0]) + " |\n|" + "---|" * (len(rows[0]) + 1))
         print(f"| {arm} | " + " | ".join(cells) + " |")
+    if args.sweep == "beta":
+        draw_beta(table, args.out / "beta.png")
+    elif args.sweep == "ablation":
+        draw_ablation({arm: [jobs[arm, seed] for seed in seeds] for arm in table}, args.out / "ablation.png")
     print(json.dumps({"sweep": args.sweep, "seeds": args.seeds, "arms": table}))
 
 

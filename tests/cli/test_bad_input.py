@@ -72,6 +72,16 @@ def test_missing_model(tmp_path: Path) -> None:
     assert_one_clear_line(regard("run", "tiny", *sets, "--out", str(tmp_path / "run")), source)
 
 
+def test_a_data_set_is_no_model(tmp_path: Path) -> None:
+    sets = [*SETS, "--set", "rm.body=initial", "--set", "model.source=imdb-reviews"]
+    assert_one_clear_line(regard("run", "tiny", *sets, "--out", str(tmp_path / "run")), "safetensors")
+
+
+def test_unknown_sink_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert_one_clear_line(regard("run", "tiny", "--sink", "tensorbord", "--out", str(tmp_path / "run")), "tensorboard")
+    assert not (tmp_path / "run").exists()
+
+
 def test_foreign_pickle_is_never_opened(tmp_path: Path) -> None:
     """The pickle would create a file when opened."""
     import pickle

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,20 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     for path in re.findall(r"`((?:src|tests|benchmarks|docs|recipes|examples)/[\w./-]+\.\w+)`", text):
         if "/x." not in path:
             assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "WARNING -" not in built.stderr
+    assert (tmp_path / "site/concepts/index.html").is_file()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if f": {page}" not in nav] == []
 
 
 def test_tests_that_pages_name_exist() -> None:

@@ -34,9 +34,7 @@ def resolve_source(source: str) -> str:
     Raises:
         ConfigError: a path without safetensors weights; pickled weights are never opened.
     """
-    if source in ASSETS:
-        return str(fetch(source))
-    path = Path(source)
+    path = fetch(source) if source in ASSETS else Path(source)
     if path.is_dir():
         if not any(path.glob("*.safetensors")):
             pickled = [p.name for p in path.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
@@ -119,17 +117,38 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
 
 def add_lora(model: Any, rank: int, seed: int) -> Any:
     """Wrap `model` with LoRA adapters on all linear layers (Hu et al. 2021, alpha = 2·rank, no dropout)."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
-        with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
-            warnings.simplefilter("ignore", FutureWarning)
-            wrapped = get_peft_model(model, config)
+        wrapped = _wrap(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear"))
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    return wrapped
+
+
+class _AdapterLinear(torch.nn.Linear):
+    """A float32 weight that multiplies in the dtype of its input: only the weights need 24 bits, or small updates would
+    be rounded away."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(input, self.weight.to(input.dtype))
+
+
+def _wrap(model: Any, config: Any) -> Any:
+    from peft import get_peft_model
+    from peft.tuners.lora import LoraLayer
+
+    with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False  # peft would cast to float32 and multiply there, which is slower
+            for adapters in (module.lora_A, module.lora_B):
+                for linear in adapters.values():
+                    linear.__class__ = _AdapterLinear
     return wrapped
 
 
@@ -138,10 +157,10 @@ def merged(model: Any, config: ModelConfig, source: str) -> Any:
     bfloat16 weights would round most of the update away."""
     if config.lora_rank == 0:
         return model
-    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     full, _ = load_causal(source, torch.float32)
-    fresh: Any = get_peft_model(full, model.peft_config["default"])
+    fresh = _wrap(full, model.peft_config["default"])
     set_peft_model_state_dict(fresh, get_peft_model_state_dict(model))
     return fresh.merge_and_unload()
 

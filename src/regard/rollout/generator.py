@@ -39,6 +39,9 @@ class PolicyGenerator:
         rows = torch.arange(batch)  # rows in the forward pass; those that have ended leave it, and the cache
         alive = torch.ones(batch, dtype=torch.bool)
         cache = DynamicCache()
+        # An index copies the last position. The number 1 would slice it, and the product with a slice of a long prompt
+        # first copies the output embedding once per row, which takes seconds.
+        last = torch.tensor([-1])
         for t in range(cap):
             logits = self.model(
                 input_ids=ids,
@@ -46,7 +49,7 @@ class PolicyGenerator:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=last,
             ).logits[:, -1]
             tokens, token_logprobs = sample(logits, uniforms[rows, t], self.temperature)
             for row, token, logprob in zip(rows.tolist(), tokens.tolist(), token_logprobs.tolist(), strict=True):

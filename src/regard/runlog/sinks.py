@@ -4,7 +4,7 @@ Each package is imported when a sink is made, and a missing one is an error that
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,25 @@ def _import(module: str, *, extra: str) -> Any:
         raise RunLogError(f"{package} is not installed. Type: pip install 'regard[{extra}]'") from error
 
 
-SINKS = ("tensorboard", "wandb", "trackio")
+SINKS = {
+    "tensorboard": ("tensorboard.summary.writer.event_file_writer", "tb"),
+    "wandb": ("wandb", "wandb"),
+    "trackio": ("trackio", "trackio"),
+}
+"""Sink → module it needs, and the extra that installs it."""
+
+
+def check_sinks(names: Iterable[str]) -> None:
+    """Refuse what cannot be made, before a run directory is begun for it.
+
+    Raises:
+        RunLogError: no such sink, or its package is not installed.
+    """
+    for name in names:
+        if name not in SINKS:
+            raise RunLogError(f"There is no sink {name!r}. Use one of: {', '.join(SINKS)}.")
+        module, extra = SINKS[name]
+        _import(module, extra=extra)
 
 
 def make_sink(name: str, run_dir: Path, run_id: str, config: Mapping[str, Any]) -> Any:
@@ -30,13 +48,12 @@ def make_sink(name: str, run_dir: Path, run_id: str, config: Mapping[str, Any]) 
     Raises:
         RunLogError: no such sink, or its package is not installed.
     """
+    check_sinks([name])
     if name == "tensorboard":
         return TensorBoardSink(run_dir / "tensorboard")
     if name == "wandb":
         return WandbSink(project="regard", name=run_dir.name, config=config, run_id=run_id)
-    if name == "trackio":
-        return TrackioSink(project="regard", name=run_id, config=config)
-    raise RunLogError(f"There is no sink {name!r}. Use one of: {', '.join(SINKS)}.")
+    return TrackioSink(project="regard", name=run_id, config=config)
 
 
 class TensorBoardSink:

@@ -20,7 +20,7 @@ from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
 from regard.rollout.protocols import Scorer
 from regard.runlog.reader import read_run
-from regard.runlog.sinks import make_sink
+from regard.runlog.sinks import check_sinks, make_sink
 from regard.runlog.writer import RunWriter
 from regard.stages import check_order
 from regard.train.corpus import Corpus, ReviewPrompts
@@ -74,8 +74,9 @@ def run_recipe(
 
     Raises:
         RegardError: see `RunWriter` for a directory in use or another configuration; `check_order` for a stage that is
-            asked for before what it needs.
+            asked for before what it needs; `check_sinks` for a sink that cannot be made.
     """
+    check_sinks(sinks)
     world = start_world()
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
     torch.use_deterministic_algorithms(True)

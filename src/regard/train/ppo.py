@@ -250,7 +250,8 @@ def run_update(
             num_loss_tokens = sum(len(rollouts.responses[r]) for r in rows)
             local = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
             extremes = torch.tensor([float("-inf"), float("-inf")], dtype=torch.float64)
-            for micro in micro_batches(world.own(rows), config.micro_batch_size):
+            own = sorted(world.own(rows), key=lambda r: len(rollouts.responses[r]))  # less padding per pass
+            for micro in micro_batches(own, config.micro_batch_size):
                 batch = make_batch(
                     [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
                 )

@@ -85,7 +85,8 @@ def _train(
             chosen = [examples[row] for row in rows]
             num_loss_tokens = sum(len(example.response) for example in chosen)
             loss_sum = torch.zeros(1, dtype=torch.float64)
-            for micro in micro_batches(world.own(chosen), config.micro_batch_size):
+            own = sorted(world.own(chosen), key=lambda e: len(e.prompt) + len(e.response))  # less padding per pass
+            for micro in micro_batches(own, config.micro_batch_size):
                 batch = make_batch([e.prompt for e in micro], [e.response for e in micro], pad_id)
                 logprobs = response_logprobs(model, response_hidden(model, batch), batch).logprobs
                 loss = sft_loss(logprobs, batch.response_mask, num_loss_tokens=num_loss_tokens)
