@@ -21,8 +21,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from regard.config import load_recipe
+
 ARMS: dict[str, dict[str, list[str]]] = {
-    "beta": {f"beta {beta:g}": [f"ppo.kl_coef={beta}"] for beta in (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)},
+    "beta": {
+        f"beta {beta:g}": [f"ppo.kl_coef={beta}"] if beta != load_recipe("tiny").ppo.kl_coef else []
+        for beta in (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
+    },
     "ablation": {
         "clip and KL": ["ppo.early_stop_kl=null"],
         "clip alone": ["ppo.early_stop_kl=null", "ppo.kl_coef=0"],
@@ -107,9 +112,9 @@ def main() -> None:
     parser.add_argument("sweep", choices=ARMS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/sweeps"))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once, one thread each; 1 gives a run all cores")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once; the runs of `seeds` take every core")
     args = parser.parse_args()
-    threads = ["threads=1"] if args.jobs > 1 else []
+    threads = [] if args.sweep == "seeds" else ["threads=1"]
     jobs: dict[tuple[str, int], Path] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
         seeds = range(1, args.seeds + 1)
