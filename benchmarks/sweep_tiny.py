@@ -64,6 +64,7 @@ def measure(out: Path) -> dict[str, float]:
         "KL nats/sequence": summary["kl"]["per_sequence"],
         "perplexity ratio": summary["perplexity"]["ratio"],
         "length": summary["length"]["policy"],
+        "distinct bigrams": summary["distinct_2"]["policy"],
         "largest ratio": max(row["ratio/old_new/max"] for row in rows),
         "mean old-new KL": float(np.mean([row["kl/old_new_k2/mean"] for row in rows])),
         "minutes": sum(v for k, v in summary["seconds"].items() if v) / 60,
@@ -71,14 +72,15 @@ def measure(out: Path) -> dict[str, float]:
 
 
 def draw_beta(table: dict[str, Any], target: Path) -> None:
-    """KL, score and gold against β: dots are seeds, the line their mean."""
+    """KL, score, gold and variety against β: dots are seeds, the line their mean."""
     betas = [float(arm.split()[1]) for arm in table]
     panels = {
         "KL nats/sequence": "KL to the reference, nats per sequence",
-        "score difference": "score − SFT's (reward model, deviations)",
-        "gold difference": "gold − SFT's (independent judge, 0 … 1)",
+        "score difference": "score − SFT's (reward model, log-odds)",
+        "gold difference": "gold − SFT's (judge, 0 … 1)",
+        "distinct bigrams": "distinct bigrams of all responses",
     }
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.2), layout="constrained")
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
         for beta, values in zip(betas, (row[key] for row in table.values()), strict=True):
             axis.plot([beta] * len(values), values, "o", color="#2a6f97", alpha=0.45, markersize=4)
@@ -93,8 +95,9 @@ def draw_ablation(runs: dict[str, list[Path]], target: Path) -> None:
     panels = {
         "kl/policy_ref_k1/seq_sum": "KL to the reference, nats per sequence",
         "ratio/old_new/max": "largest ratio to the policy that sampled",
+        "kl/old_new_k2/mean": "distance to the policy that sampled, nats/token",
     }
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(14, 3.4), layout="constrained")
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
         for arm, color in zip(runs, ("#2a6f97", "#c1666b", "#4f9d69", "#7d5ba6"), strict=True):
             series = [[row[key] for row in iterations(out)] for out in runs[arm]]
@@ -103,6 +106,7 @@ def draw_ablation(runs: dict[str, list[Path]], target: Path) -> None:
             axis.plot(np.mean(series, axis=0), color=color, label=arm)
         axis.set(xlabel="iteration", title=title)
     axes[1].set_yscale("log")
+    axes[2].set_yscale("log")
     axes[0].legend(frameon=False)
     figure.savefig(target, dpi=110)
 
