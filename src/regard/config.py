@@ -125,7 +125,9 @@ class PPOConfig(_Optimisation):
     steps: int = Field(default=30, ge=1, description="iterations of sample, score, update")
     batch_size: int = Field(default=64, ge=1, description="rollouts per iteration over all processes")
     learning_rate: float = Field(default=1e-4, gt=0, description="of the policy; the value head takes ten times it")
-    warmup_steps: int = Field(default=2, ge=0, description="iterations of linear rise; then constant")
+    warmup_steps: int = Field(
+        default=2, ge=0, description="iterations of linear rise from 0; then linear fall to a tenth"
+    )
     epochs: int = Field(default=2, ge=1, description="passes over the rollouts of one iteration")
     num_minibatches: int = Field(default=2, ge=1, description="optimiser steps per pass")
     max_response_tokens: int = Field(

@@ -43,8 +43,8 @@ def policy() -> PolicyAndValue:
     return policy
 
 
-def update(policy: PolicyAndValue, **ppo: Any) -> tuple[PolicyAndValue, Any]:
-    """One iteration's update on fixed rollouts, with a copy of `policy`; returns the copy and the sums."""
+def update(policy: PolicyAndValue, at: int = 0, **ppo: Any) -> tuple[PolicyAndValue, Any]:
+    """The update of iteration `at` on fixed rollouts, with a copy of `policy`; returns the copy and the sums."""
     policy = copy.deepcopy(policy)
     settings: dict[str, Any] = {"batch_size": 8, "num_minibatches": 1, "epochs": 1, "warmup_steps": 0, **ppo}
     config = RecipeConfig(ppo=PPOConfig(**settings))
@@ -61,7 +61,7 @@ def update(policy: PolicyAndValue, **ppo: Any) -> tuple[PolicyAndValue, Any]:
     parameters = trained_parameters({"policy": policy})
     step = GradientStep([{"params": list(parameters.values()), "lr": 1e-2}], 1e9, World(0, 1))
     context = Context(config, None, World(0, 1))  # type: ignore[arg-type]
-    return policy, run_update(context, policy, step, rollouts, advantages, returns, 0)
+    return policy, run_update(context, policy, step, rollouts, advantages, returns, at)
 
 
 def weights(policy: PolicyAndValue) -> torch.Tensor:
@@ -90,6 +90,12 @@ def test_clipping_holds_the_ratio_back(policy: PolicyAndValue) -> None:
     _, free = update(policy, epochs=20, clip_range=None, early_stop_kl=None)
     assert clipped.epoch_clip[-1] > 0 and free.epoch_clip[-1] == 0
     assert clipped.epoch_kl[-1] < free.epoch_kl[-1]
+
+
+@pytest.mark.parametrize(("iteration", "factor"), [(0, 0.5), (1, 1.0), (2, 1.0), (6, 0.55), (9, 0.2125)])
+def test_learning_rate_rises_then_falls_to_a_tenth(policy: PolicyAndValue, iteration: int, factor: float) -> None:
+    _, sums = update(policy, at=iteration, warmup_steps=2, steps=10)
+    assert sums.learning_rate == pytest.approx(1e-2 * factor, rel=1e-9)
 
 
 def test_kl_early_stop_ends_the_epochs(policy: PolicyAndValue) -> None:

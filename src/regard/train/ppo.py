@@ -31,7 +31,7 @@ from regard.train.invariants import check_invariants
 from regard.train.ppo_metrics import UpdateSums, iteration_metrics, rollout_rows
 from regard.train.progress import StageProgress
 from regard.train.seeds import epoch_order, uniforms
-from regard.train.stage import Context, GradientStep, Meter, Saver, micro_batches
+from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def run_update(
     config, world = context.config.ppo, context.world
     pad = policy.tokenizer.pad_token_id
     sums = UpdateSums()
-    schedule = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    schedule = linear_schedule(step, config.steps, config.warmup_steps)
     size = config.batch_size // config.num_minibatches
     for epoch in range(config.epochs):
         order = epoch_order(config.batch_size, epoch, context.config.seed, "ppo", step)
