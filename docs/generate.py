@@ -1,4 +1,4 @@
-"""Write docs/reference/: metrics, configuration and command line, each from the code that defines it."""
+"""Write docs/reference/: metrics, configuration, command line and detectors, each from the code that defines it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import typer
 
 from regard.cli.explain import config_fields
 from regard.cli.main import app
+from regard.review import catalogue
 from regard.runlog.docs import metrics_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -38,7 +39,23 @@ def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...]
     return [found for name, sub in command.commands.items() for found in _commands(sub, (*path, name))]
 
 
-PAGES = {"metrics.md": metrics_markdown, "config.md": config_markdown, "cli.md": cli_markdown}
+def detectors_markdown() -> str:
+    lines = ["# Detectors", "", "The symptoms that `regard review` looks for. Generated; do not edit.", ""]
+    lines += ["| code | name | severity | stages |", "|---|---|---|---|"]
+    for one in catalogue().values():
+        lines.append(f"| {one.code} | {one.name} | {one.severity} | {', '.join(sorted(one.stages))} |")
+    for one in catalogue().values():
+        body = one.doc.partition("\n")[2].strip().replace("\n## ", "\n### ").removeprefix("## ")
+        lines += ["", f"## {one.code} {one.name}", "", f"{one.title[:1].upper()}{one.title[1:]}.", "", f"### {body}"]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "metrics.md": metrics_markdown,
+    "config.md": config_markdown,
+    "cli.md": cli_markdown,
+    "detectors.md": detectors_markdown,
+}
 
 if __name__ == "__main__":
     for name, generate in PAGES.items():

@@ -31,7 +31,8 @@ ALLOWED = {
     "rollout": {"models", "data", "ops"},
     "train": {"rollout", "models", "data", "ops", "runlog"},
     "runlog": set(),
-    "report": {"runlog"},
+    "review": {"runlog"},
+    "report": {"review", "runlog"},
 }
 """Package → packages of ours it may import; single modules (errors, config, stages, text) are open to all but ops."""
 
@@ -49,6 +50,7 @@ def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("--version",),
         ("explain", "kl/policy_ref_k1/seq_sum"),
         ("explain", "ppo.kl_coef", "--json"),
+        ("explain", "KL001"),
         ("data", "check", str(Path(__file__).parents[2] / "examples/data/trl.jsonl")),
         ("doctor",),
     ],
@@ -78,7 +80,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_runlog_report_and_core_modules_never_name_torch() -> None:
-    for package in ("runlog", "report"):
+    for package in ("runlog", "review", "report"):
         for path in (ROOT / package).rglob("*.py"):
             assert not {"torch", "transformers"} & {n.split(".")[0] for n in _imports(path)}, path
 

@@ -1,4 +1,4 @@
-"""`regard explain`: what a metric or a configuration key means."""
+"""`regard explain`: what a metric, a configuration key or a detector of the review means."""
 
 import difflib
 import json
@@ -8,6 +8,7 @@ import typer
 
 from regard.config import RecipeConfig
 from regard.errors import ConfigError
+from regard.review import catalogue
 from regard.runlog.metrics import METRICS
 
 
@@ -33,21 +34,26 @@ def _type_name(annotation: Any) -> str:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="A metric key or a configuration key.")],
+    name: Annotated[str, typer.Argument(help="A metric key, a configuration key, or the code or name of a detector.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what a metric or a configuration key means.
+    """Say what a metric, a configuration key or a detector means.
 
     Example: regard explain kl/policy_ref_k1/seq_sum
     """
     fields = config_fields()
+    detectors = {key: one for one in catalogue().values() for key in (one.code, one.code.lower(), one.name)}
+    if name in detectors:
+        doc = detectors[name].doc
+        print(json.dumps({"code": detectors[name].code, "name": detectors[name].name, "doc": doc}) if as_json else doc)
+        return
     if name in METRICS:
         spec = METRICS[name]
         facts = {key: getattr(spec, key) for key in spec.__dataclass_fields__}
     elif name in fields:
         facts = {"key": name, **fields[name]}
     else:
-        near = difflib.get_close_matches(name, [*METRICS, *fields], n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, [*METRICS, *fields, *detectors], n=3, cutoff=0.4)
         hint = f"Did you mean {' or '.join(near)}?" if near else "Type `regard explain seed` for an example."
         raise ConfigError(f"Nothing is known by the name {name!r}. {hint}")
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import regard
-from regard.cli import data, doctor, explain, run
+from regard.cli import data, doctor, explain, review, run
 from regard.errors import RegardError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(run.report)
+app.command("review")(review.review)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.add_typer(run.train_app, name="train")
@@ -58,7 +59,7 @@ def main() -> NoReturn:
         raise
     if code == INTERRUPTED:
         _fail("Interrupted; every finished step is on disk. Type the same command with --resume.", INTERRUPTED)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from regard.cli.review import store
 from regard.config import RecipeConfig, load_recipe
+from regard.review import review as review_run
+from regard.runlog.reader import read_run
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe, or path of a YAML file.")]
 Overrides = Annotated[
@@ -60,12 +63,18 @@ def _train(
     if os.environ.get("RANK", "0") != "0":
         return
     report_path = _write_report(path)
+    result = review_run(read_run(path))
+    store(result)
     if as_json:
-        print(json.dumps({"run": str(path), "report": str(report_path), "summary": summary}))
+        verdicts = {"summary": summary, "review": result.verdict}
+        print(json.dumps({"run": str(path), "report": str(report_path), **verdicts}))
         return
     if "verdict" in summary:
         print(summary["verdict"])
         _print_table(summary)
+    for finding in result.findings:
+        print(f"{finding.severity.upper()} {finding.detector.code} {finding.detector.name}: {finding.fired.summary}")
+    print(f"Review: {result.verdict}. More: regard review {path}")
     print(f"Report: {report_path}")
 
 

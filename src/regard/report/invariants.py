@@ -1,21 +1,11 @@
 """What held before the first update of stage 4, and within which limit."""
 
 from regard.report.model import Invariant
-from regard.report.numbers import number, show
+from regard.report.numbers import show
+from regard.runlog.invariants import HASHES_EQUAL, HASHES_LABEL, INVARIANTS, recorded_tolerance
 from regard.runlog.reader import RunLog
 
-INVARIANTS = (
-    ("invariant/ratio_max_deviation/value", "Ratio of new to old policy is 1", "ratio", 1.0),
-    ("invariant/kl_ref/value", "KL to the reference is 0", "nats/sequence", 4.0),
-    ("invariant/two_forwards_max_diff/value", "Two identical forward passes agree", "nats", 0.0),
-    ("invariant/padding_max_diff/value", "Padding changes no log-probability", "nats", 1.0),
-    ("invariant/microbatch_max_diff/value", "Batch composition changes no log-probability", "nats", 1.0),
-    ("invariant/generator_trainer_max_diff/value", "Sampler and trainer agree on each log-probability", "nats", 1.0),
-)
-"""Key, what must hold, unit, limit in multiples of the tolerance that the trainer recorded for its number format."""
-
-HASHES_EQUAL = "invariant/frozen_hashes_equal/flag"
-INVARIANT_LABELS = {key: label for key, label, _, _ in INVARIANTS} | {HASHES_EQUAL: "Frozen models are the ones loaded"}
+INVARIANT_LABELS = {spec.key: spec.label for spec in INVARIANTS} | {HASHES_EQUAL: HASHES_LABEL}
 
 
 def invariants_of(run: RunLog) -> tuple[Invariant, ...]:
@@ -23,8 +13,7 @@ def invariants_of(run: RunLog) -> tuple[Invariant, ...]:
     ppo = run.stages.get("ppo")
     if ppo is None:
         return ()
-    event = next((e for e in reversed(ppo.events) if e.get("kind") == "invariants"), {})
-    tolerance = number(event.get("tolerance"))
+    tolerance = recorded_tolerance(ppo)
     found: list[Invariant] = []
     for key, label, unit, multiple in INVARIANTS:
         series = ppo.metrics.get(key)
@@ -38,5 +27,5 @@ def invariants_of(run: RunLog) -> tuple[Invariant, ...]:
     series = ppo.metrics.get(HASHES_EQUAL)
     if series is not None and len(series.values):
         value = float(series.values[0])
-        found.append(Invariant(HASHES_EQUAL, INVARIANT_LABELS[HASHES_EQUAL], value, "0 or 1", "= 1", value == 1))
+        found.append(Invariant(HASHES_EQUAL, HASHES_LABEL, value, "0 or 1", "= 1", value == 1))
     return tuple(found)

@@ -3,14 +3,12 @@
 import math
 from typing import Any
 
+from regard.runlog.series import as_number
+
 MISSING = "–"
 
-
-def number(value: Any) -> float | None:
-    """A float, also NaN; None where the value is absent or no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
+number = as_number
+"""Of a value read from JSON: a float, also NaN; None where it is absent or no number."""
 
 
 def interval(value: Any) -> tuple[float, float] | None:

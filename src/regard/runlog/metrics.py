@@ -95,6 +95,37 @@ def _epochs(
     ]
 
 
+def _kl_of_others() -> list[MetricSpec]:
+    """KL to the reference in every pair of estimator and reduction that some trainer logs and that is not ours."""
+    formulas = {
+        "k1": ("k1 = logprob - ref_logprob", "A mean below 0 is possible for k1 only."),
+        "k2": ("k2 = 0.5*(logprob - ref_logprob)^2", "Biased, never negative."),
+        "k3": ("k3 = exp(d) - 1 - d, d = ref_logprob - logprob", "Unbiased, never negative."),
+        "unknown": ("unknown", "The log does not say which estimator; the size can be judged, the sign cannot."),
+    }
+    reductions = {
+        "seq_sum": ("sum over the response, mean over rollouts", "nats/sequence"),
+        "token_mean": ("mean over tokens", "nats/token"),
+        "unknown": ("unknown", "unknown: nats per token or per sequence"),
+    }
+    ours = {("k1", "seq_sum"), ("k1", "token_mean"), ("k2", "token_mean"), ("k3", "token_mean")}
+    return [
+        _spec(
+            f"kl/policy_ref_{estimator}/{reduction}",
+            "KL(policy || reference)",
+            how,
+            unit,
+            f"Logged by other trainers. {note}",
+            estimator=formula,
+            policies=POLICY_REFERENCE,
+            mask=RESPONSE,
+        )
+        for estimator, (formula, note) in formulas.items()
+        for reduction, (how, unit) in reductions.items()
+        if (estimator, reduction) not in ours
+    ]
+
+
 # A line per argument would make this table three times as long.
 # fmt: off
 
@@ -119,13 +150,16 @@ _LOSS = [
           "Compare with 0.5 * value/returns/std squared, which a constant prediction pays.",
           estimator="0.5*(value - return)^2, clipped form where value clipping is on", mask=RESPONSE,
           direction="lower", canonical="vf_loss"),
+    _spec("loss/sft_accuracy/mean", "next tokens predicted right", "share of tokens of the step", "fraction",
+          "Logged by TRL's SFT and DPO.", mask="tokens that count in the loss", direction="higher"),
     _spec("loss/total/mean", "the objective that was differentiated", "mean over updates of the step", "loss units",
           "Weighted sum of the losses above, as the optimiser sees it.", mask=RESPONSE),
 ]
 
 _REWARD_MODEL = [
     _spec("rm/accuracy_train/mean", "training pairs ranked right", "share of pairs of the step", "fraction",
-          "A tie in score counts half.", estimator="score_chosen > score_rejected", direction="higher"),
+          "Pairs whose raters are split evenly do not count; a tie in score is wrong.",
+          estimator="score_chosen > score_rejected", direction="higher"),
     _spec("rm/accuracy_val/mean", "held-out pairs ranked right", "share of the held-out pairs", "fraction",
           "Its ceiling is how often two people agree on such pairs, not 1.",
           estimator="score_chosen > score_rejected", direction="higher", canonical="rm_acc_val"),
@@ -135,9 +169,45 @@ _REWARD_MODEL = [
           "The ranking loss leaves the level free, so it drifts unless it is centred."),
     _spec("rm/score/std", "reward-model score of held-out texts", "standard deviation over texts", "score",
           "Scale of the score; the KL coefficient means something only relative to it."),
+    _spec("rm/score/min", "reward-model score of training texts", "minimum over texts", "score",
+          "Shows a floor or an outlier."),
+    _spec("rm/score/max", "reward-model score of training texts", "maximum over texts", "score",
+          "Shows a ceiling or an outlier."),
+    _spec("rm/score_chosen/mean", "reward-model score of chosen texts", "mean over pairs", "score",
+          "Only its distance to the rejected texts' score is trained."),
+    _spec("rm/score_rejected/mean", "reward-model score of rejected texts", "mean over pairs", "score",
+          "Only its distance to the chosen texts' score is trained."),
+    _spec("rm/loss_val/mean", "ranking loss on held-out pairs", "mean over pairs", "nats/pair",
+          "Rising while loss/rm/mean falls means over-fitting.", direction="lower",
+          estimator="-log sigmoid(score_chosen - score_rejected)"),
     _spec("rm/score_length_spearman/value", "rank correlation of score and length in tokens",
           "Spearman over held-out texts", "correlation",
           "Far from 0 means that the reward model can be pleased by length alone."),
+]
+
+_PREFERENCE = [
+    _spec("preference/loss/mean", "loss of preference optimisation", "mean over pairs of the step", "nats/pair",
+          "ln 2 = 0.693 at the start, where policy and reference are equal; stuck there, nothing is learned.",
+          direction="lower"),
+    _spec("preference/loss_val/mean", "loss of preference optimisation on held-out pairs", "mean over pairs",
+          "nats/pair", "Rising while preference/loss/mean falls means over-fitting.", direction="lower"),
+    _spec("preference/accuracy/mean", "pairs whose chosen response has the higher implicit reward",
+          "share of pairs of the step", "fraction", "0.5 at the start by chance.", direction="higher"),
+    _spec("preference/accuracy_val/mean", "held-out pairs whose chosen response has the higher implicit reward",
+          "share of pairs", "fraction", "What the training accuracy has to be read beside.", direction="higher"),
+    _spec("preference/margin/mean", "implicit reward of chosen less rejected", "mean over pairs of the step",
+          "nats times beta", "Grows also when both fall.", estimator="reward_chosen - reward_rejected",
+          direction="higher"),
+    _spec("preference/reward_chosen/mean", "implicit reward of the chosen response", "mean over pairs of the step",
+          "nats times beta", "Falling slightly is usual; falling far means that probability moves elsewhere.",
+          estimator="beta * (logprob - ref_logprob), summed over the response", policies=POLICY_REFERENCE),
+    _spec("preference/reward_rejected/mean", "implicit reward of the rejected response",
+          "mean over pairs of the step", "nats times beta", "Falls in a working run.",
+          estimator="beta * (logprob - ref_logprob), summed over the response", policies=POLICY_REFERENCE),
+    _spec("preference/logprobs_chosen/seq_sum", "log-probability of the chosen response",
+          "sum over the response, mean over pairs", "nats/sequence", "Compare with its own start."),
+    _spec("preference/logprobs_rejected/seq_sum", "log-probability of the rejected response",
+          "sum over the response, mean over pairs", "nats/sequence", "Compare with its own start."),
 ]
 
 _SCORE = [
@@ -159,6 +229,11 @@ _SCORE = [
           "score per reward unit", "1 where scores are used as they are."),
     _spec("score/missing_eos_penalty/mean", "penalty for responses without EOS", "mean over rollouts", "score",
           "Subtracted from the score; its mean grows with finish/truncated/frac."),
+    _spec("score/kl_penalty/seq_sum", "KL term of the reward", "sum over the response, mean over rollouts", "score",
+          "Never above 0 for an estimator that is never negative.", estimator="-kl_coef * KL",
+          policies=POLICY_REFERENCE, mask=RESPONSE),
+    _spec("score/kl_penalty/token_mean", "KL term of the reward", "mean over valid tokens", "score",
+          "Logged by early TRL.", estimator="-kl_coef * KL", policies=POLICY_REFERENCE, mask=RESPONSE),
     _spec("gold/judge/mean", "quality by an independent judge that the policy is not trained on",
           "mean over rollouts", "judge units",
           "Score rising while gold falls is over-optimisation of the reward model.", direction="higher",
@@ -189,6 +264,7 @@ _KL = [
           "mean over all valid tokens of the step", "nats/token",
           "Steadier than k1 while small; explodes on rare tokens.",
           estimator="k3 = exp(d) - 1 - d, d = ref_logprob - logprob", policies=POLICY_REFERENCE, mask=RESPONSE),
+    *_kl_of_others(),
     _spec("kl/coef/value", "weight of the KL term in the reward", "value", "score/nat",
           "The setting, or the controller's current value.", canonical="kl_coef"),
     _spec("kl/target/value", "KL that an adaptive controller aims at", "value", "nats/sequence",
@@ -198,8 +274,27 @@ _KL = [
           "Above 0.02 the clipped objective is no longer a good local model.",
           estimator="0.5*(logprob_new - logprob_old)^2", policies=OLD_NEW, mask=RESPONSE, direction="lower",
           canonical="approx_kl"),
+    _spec("kl/old_new_k2/unmasked_mean", "distance between the policy that sampled and the policy being updated",
+          "mean over all positions, padding included", "nats/token",
+          "Logged by TRL's PPO; padding dilutes it, so only a high value says something.",
+          estimator="0.5*(logprob_new - logprob_old)^2", policies=OLD_NEW, direction="lower"),
+    _spec("kl/old_new_k1/mean", "signed difference between the policy that sampled and the policy being updated",
+          "mean over valid tokens", "nats/token",
+          "Logged by verl and OpenRLHF; both signs cancel, so a small value does not mean a small step.",
+          estimator="logprob_old - logprob_new", policies=OLD_NEW, mask=RESPONSE),
     *_epochs("kl/old_new_k2", "distance between the policy that sampled and the policy being updated", "nats/token",
              "Old-to-new distance", estimator="0.5*(logprob_new - logprob_old)^2", direction="lower"),
+    _spec("kl/generator_trainer_k1/mean", "signed mismatch of sampler and trainer", "mean over valid tokens",
+          "nats/token", "Logged by other trainers; both signs cancel.",
+          estimator="logprob_generator - logprob_trainer", policies=GENERATOR_TRAINER, mask=RESPONSE),
+    _spec("kl/generator_trainer_absdiff/mean", "size of the mismatch of sampler and trainer",
+          "mean over valid tokens", "nats/token", "Logged by TRL and SkyRL.",
+          estimator="|logprob_generator - logprob_trainer|", policies=GENERATOR_TRAINER, mask=RESPONSE,
+          direction="lower"),
+    _spec("kl/generator_trainer_absdiff/max", "size of the mismatch of sampler and trainer",
+          "maximum over valid tokens", "nats/token", "Logged by TRL and SkyRL.",
+          estimator="|logprob_generator - logprob_trainer|", policies=GENERATOR_TRAINER, mask=RESPONSE,
+          direction="lower"),
     _spec("kl/generator_trainer_k3/mean", "mismatch of sampler and trainer at the same weights",
           "mean over valid tokens of the step", "nats/token",
           "Zero but for rounding in process; more means that the trainer scores another distribution than was sampled.",
@@ -212,6 +307,9 @@ _RATIO = [
     _spec("ratio/old_new/mean", "probability ratio of new to old policy",
           "mean over valid tokens, all epochs of the update", "ratio", "Stays within a few percent of 1.",
           estimator=_RATIO_FORMULA, policies=OLD_NEW, mask=RESPONSE, canonical="ratio"),
+    _spec("ratio/old_new/unmasked_mean", "probability ratio of new to old policy",
+          "mean over all positions, padding included", "ratio",
+          "Logged by TRL's PPO; padding pulls it towards 1.", estimator=_RATIO_FORMULA, policies=OLD_NEW),
     _spec("ratio/old_new/min", "probability ratio of new to old policy",
           "minimum over valid tokens, all epochs of the update", "ratio", "The token whose probability fell most.",
           estimator=_RATIO_FORMULA, policies=OLD_NEW, mask=RESPONSE),
@@ -236,6 +334,11 @@ _RATIO = [
           policies=OLD_NEW, mask=RESPONSE, canonical="clipfrac_lo"),
     *_epochs("clip/policy", "tokens where the clipped branch of the objective is active", "fraction",
              "Clipped share", estimator="(A > 0 and ratio > 1 + clip_range) or (A < 0 and ratio < 1 - clip_range)"),
+    _spec("clip/policy_dual/frac", "tokens clipped by the second bound of dual-clip PPO", "share of valid tokens",
+          "fraction", "Logged by verl.", estimator="A < 0 and ratio > c", policies=OLD_NEW, mask=RESPONSE),
+    _spec("clip/policy_sequences/frac", "sequences where the clipped branch of the objective is active",
+          "share of sequences", "fraction", "Logged by TRL's RLOO, whose ratio is of the whole sequence.",
+          estimator="clipped ratio of the sequence", policies=OLD_NEW, mask=RESPONSE),
     _spec("clip/value/frac", "tokens where the clipped branch of the value loss is active",
           "share of valid tokens, all epochs of the update", "fraction",
           "High for long means that the value clip range is small for this reward scale.",
@@ -249,6 +352,10 @@ _VALUE = [
           estimator="1 - Var(return - value) / Var(return)", mask=RESPONSE, direction="higher", canonical="EV"),
     _spec("value/prediction/mean", "value before the update", "mean over valid tokens", "reward",
           "Should follow value/returns/mean.", mask=RESPONSE),
+    _spec("value/prediction/min", "value before the update", "minimum over valid tokens", "reward",
+          "Logged by verl.", mask=RESPONSE),
+    _spec("value/prediction/max", "value before the update", "maximum over valid tokens", "reward",
+          "Logged by verl.", mask=RESPONSE),
     _spec("value/returns/mean", "return", "mean over valid tokens", "reward",
           "Target of the value: advantage + value before the update.", estimator="advantage + value",
           mask=RESPONSE),
@@ -269,6 +376,15 @@ _TEXT = [
     _spec("entropy/policy/token_mean", "entropy of the policy's next-token distribution", "mean over valid tokens",
           "nats/token", "A fall to a tenth of its start is a collapse.",
           estimator="-sum over the vocabulary of p log p", mask=RESPONSE, canonical="entropy"),
+    _spec("entropy/policy/unmasked_mean", "entropy of the policy's next-token distribution",
+          "mean over all positions, padding included", "nats/token", "Logged by TRL's PPO; padding dilutes it.",
+          estimator="-sum over the vocabulary of p log p"),
+    _spec("entropy/policy_sampled/token_mean", "surprise of the sampled tokens", "mean over valid tokens",
+          "nats/token", "Equals the entropy in expectation where sampling is at full support.",
+          estimator="-logprob", mask=RESPONSE),
+    _spec("entropy/policy_sampled/seq_sum", "surprise of the sampled response",
+          "sum over the response, mean over rollouts", "nats/sequence",
+          "Grows with length, so it is no measure of collapse by itself.", estimator="-logprob", mask=RESPONSE),
     _spec("length/response_tokens/mean", "length of the response", "mean over rollouts", "tokens",
           "Growing with the score suggests that length itself is rewarded.", mask=RESPONSE, canonical="len_mean"),
     _spec("length/response_tokens/p5", "length of the response", "5th percentile over rollouts", "tokens",
@@ -277,6 +393,8 @@ _TEXT = [
           "The usual response.", mask=RESPONSE),
     _spec("length/response_tokens/p95", "length of the response", "95th percentile over rollouts", "tokens",
           "Equal to the cap means that the tail is cut.", mask=RESPONSE),
+    _spec("length/response_tokens/min", "length of the response", "minimum over rollouts", "tokens",
+          "Near 1 means empty answers.", mask=RESPONSE),
     _spec("length/response_tokens/max", "length of the response", "maximum over rollouts", "tokens",
           "Never above the cap.", mask=RESPONSE),
     _spec("length/cap/value", "maximum of new tokens", "value", "tokens", "The setting.", canonical="cap"),
@@ -288,6 +406,8 @@ _TEXT = [
           "fraction", "Such a group gives no gradient where advantages are centred by group.",
           estimator="standard deviation of the rewards in the group = 0", direction="lower",
           canonical="group_zero_std"),
+    _spec("group/reward_std/mean", "spread of the rewards of one prompt", "standard deviation, mean over groups",
+          "score", "What a group-centred advantage has to work with."),
     _spec("group/distinct_text/frac", "different texts among the responses to one prompt",
           "distinct / all, mean over prompt groups", "fraction", "Near 1 / group size is a collapse to one answer.",
           direction="higher"),
@@ -404,6 +524,7 @@ _INVARIANT = [
 _ALL: list[MetricSpec] = [
     *_LOSS,
     *_REWARD_MODEL,
+    *_PREFERENCE,
     *_SCORE,
     *_KL,
     *_RATIO,

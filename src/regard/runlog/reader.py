@@ -10,33 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from numpy.typing import NDArray
 
 from regard.errors import RunLogError
 from regard.runlog.jsonl import parse_object, read_jsonl
 from regard.runlog.metrics import METRICS
 from regard.runlog.rollouts import SCHEMA, rollouts_step
+from regard.runlog.series import NAN, Points, Series, as_number
 
 STAGE_ORDER = ("pretrain", "sft", "rm", "ppo", "eval")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One metric over the steps of a stage.
-
-    Attributes:
-        steps: [N] int64, increasing, each step once.
-        values: [N] float64; NaN and infinities as they were logged.
-        times: [N] float64, seconds since 1970 at which the value was logged; NaN where the record has none.
-    """
-
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-    times: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -172,8 +156,7 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[str, Series]:
         return {}
     lines = read_jsonl(path)
     notes += lines.notes(path.name)
-    points: dict[str, dict[int, tuple[float, float]]] = {}
-    repeated: set[int] = set()
+    points = Points()
     malformed: list[int] = []
     not_numbers: dict[str, int] = {}
     for number, record in lines.records:
@@ -181,43 +164,19 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[str, Series]:
         if not isinstance(step, int) or isinstance(step, bool) or not isinstance(metrics, dict):
             malformed.append(number)
             continue
-        time = _number(record.get("time"))
+        time = as_number(record.get("time"))
         for key, raw in cast(dict[str, object], metrics).items():
-            value = _number(raw)
+            value = as_number(raw)
             if value is None:
                 not_numbers.setdefault(key, number)
-                continue
-            series = points.setdefault(key, {})
-            if step in series:
-                repeated.add(step)
-            series[step] = (value, float("nan") if time is None else time)  # the last one counts: it was resumed
+            else:
+                points.add(key, step, value, NAN if time is None else time)
     if malformed:
         notes.append(f"{path.name}: {len(malformed)} line(s) without step and metrics left out (line {malformed[0]}).")
     notes += [f"{path.name}: {key} is not a number (line {n}) and was left out." for key, n in not_numbers.items()]
-    notes += [f"{path.name}: {key} is not a metric of this version." for key in points if key not in METRICS]
-    if repeated:
-        notes.append(f"{path.name}: {len(repeated)} step(s) from {min(repeated)} to {max(repeated)} were logged twice, "
-                     "as a resumed run does; the last was kept.")  # fmt: skip
-    return {key: _series(series) for key, series in points.items()}
-
-
-def _number(value: object) -> float | None:
-    """A float; None where the value is not a number, which NaN is here and null is not."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond 1e308
-        return None
-
-
-def _series(points: dict[int, tuple[float, float]]) -> Series:
-    steps = sorted(points)
-    return Series(
-        steps=np.array(steps, dtype=np.int64),
-        values=np.array([points[step][0] for step in steps], dtype=np.float64),
-        times=np.array([points[step][1] for step in steps], dtype=np.float64),
-    )
+    notes += [f"{path.name}: {key} is not a metric of this version." for key in points.by_key if key not in METRICS]
+    notes += points.notes(path.name)
+    return points.series()
 
 
 def _rollout_files(path: Path) -> dict[int, Path]:

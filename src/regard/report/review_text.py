@@ -1,0 +1,50 @@
+"""A review for a terminal: verdict, what was found, and as plainly what could not be looked for."""
+
+from regard.review.engine import Review
+
+VERDICTS = {
+    "healthy": "[healthy] Nothing was found.",
+    "suspect": "[suspect] Something deserves a look.",
+    "failed": "[failed] Something is wrong.",
+    "inconclusive": "[inconclusive] The log does not hold what would decide it.",
+}
+
+
+def render_review_text(review: Review) -> str:
+    """Plain text, ends with a newline."""
+    run = review.run
+    stages = ", ".join(f"{name} ({_steps(review, name)})" for name in run.stages)
+    lines = [VERDICTS[review.verdict], f"  {run.run.get('source', 'regard')}: {run.path}, {stages}"]
+    for finding in review.findings:
+        low, high = finding.fired.onset.interval
+        when = f"step {finding.fired.onset.step}" + (f" (between {low} and {high})" if low != high else "")
+        lines += [
+            "",
+            f"{finding.severity.upper()} {finding.detector.code} {finding.detector.name}, {finding.stage}, from {when}",
+            f"  {finding.fired.summary}",
+            *(
+                f"  {e.metric} = {e.value:.4g} (limit {e.threshold:.4g}) at step {e.step}"
+                for e in finding.fired.evidence
+            ),
+            f"  More: regard explain {finding.detector.code}",
+        ]
+    lines += _section("Looked for and not there", [
+        f"{one.detector.code} {one.detector.name}, {one.stage}: {one.outcome.summary}" for one in review.clear
+    ])  # fmt: skip
+    lines += _section("Could not be looked for", [
+        f"{one.detector.code} {one.detector.name}, {one.stage}: {one.outcome.reason} "
+        f"Log {' or '.join(one.outcome.missing[:2])}."
+        for one in review.not_checked
+    ])  # fmt: skip
+    notes = [*run.notes, *(note for stage in run.stages.values() for note in stage.notes)]
+    lines += _section("Notes of the reader", notes)
+    return "\n".join(lines) + "\n"
+
+
+def _steps(review: Review, stage: str) -> str:
+    lasts = [int(series.steps[-1]) for series in review.run.stages[stage].metrics.values()]
+    return f"to step {max(lasts)}" if lasts else "no metrics"
+
+
+def _section(title: str, rows: list[str]) -> list[str]:
+    return ["", title, *(f"  {row}" for row in rows)] if rows else []

@@ -1,0 +1,6 @@
+"""From the record of a run to what is wrong with it. Reads files, knows no trainer, needs no torch."""
+
+from regard.review.engine import Review, review
+from regard.review.registry import catalogue
+
+__all__ = ["Review", "catalogue", "review"]

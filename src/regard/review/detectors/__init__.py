@@ -1,0 +1,1 @@
+"""One file for each symptom, by family. A file that is here is in the catalogue."""

@@ -1,0 +1,1 @@
+"""Distance to the reference."""

@@ -1,0 +1,1 @@
+"""Numbers that are not numbers, and gradients that jump."""

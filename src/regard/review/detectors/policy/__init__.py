@@ -1,0 +1,1 @@
+"""The update itself: its size, its entropy, what it learns from."""

@@ -1,0 +1,74 @@
+"""RWD001 score-without-gold: the score rises and an independent judge sees quality fall.
+
+## What it detects
+Reward-model score and gold (a judge that is not optimised), both over the steps of the run.
+
+## Why it matters
+This is over-optimisation itself, not a sign of it: the policy has found what the reward model likes and the judge does
+not. The score alone never shows it.
+
+## How it decides
+Both series are averaged in ten equal parts of the run. Fires if, from gold's best part to the last one, gold fell by
+more than three standard errors of the difference and by more than its usual spread between the steps of one part,
+while the score did not fall. Needs 20 points of both.
+
+## When it cannot tell
+No gold is logged. Any independent judge will do: held-out raters, another reward model, a rule.
+
+## False alarms
+Gold that levels off while the score goes on rising is not enough to fire. A judge of words cannot see repetition: read
+`text/distinct_2/frac` beside it.
+
+## What to do
+Stop at gold's best step; raise `kl_coef`; retrain the reward model with pairs from the current policy.
+
+## References
+Gao, Schulman, Hilton 2022 (arXiv 2210.10760).
+"""
+
+import numpy as np
+
+from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
+from regard.review.registry import POLICY_STAGES, detector
+from regard.review.statistics import Floats, first_of
+from regard.runlog.reader import RunLog, StageLog
+
+GOLD = ("gold/judge/mean", "gold/raters/mean")
+SCORE = ("score/reward_model/mean",)
+LEAST, PARTS = 20, 10
+ERRORS = 3.0
+
+
+@detector("RWD001", "score-without-gold", "error", POLICY_STAGES)
+def score_without_gold(run: RunLog, stage: StageLog) -> Outcome:
+    gold, score = first_of(stage, GOLD, LEAST), first_of(stage, SCORE, LEAST)
+    if gold is None or score is None:
+        return CannotTell("There are not 20 steps with both a score and an independent judge.", (GOLD[0], SCORE[0]))
+    parts = np.array_split(gold.values, PARTS)
+    means = _means(parts)
+    best = int(np.argmax(means))
+    fall = means[best] - means[-1]
+    spread = float(np.sqrt(np.mean([part.var(ddof=1) for part in parts])))  # pooled: a part can have two points only
+    noise = spread * float(np.sqrt(1 / len(parts[best]) + 1 / len(parts[-1])))
+    score_parts = _means(np.array_split(score.values, PARTS))
+    if best == PARTS - 1 or fall <= max(ERRORS * noise, spread) or score_parts[-1] < score_parts[best]:
+        return Clear(f"Gold goes from {means[0]:.3g} to {means[-1]:.3g}; its best tenth is number {best + 1}.")
+    ends = np.cumsum([len(part) for part in parts])
+    first, last = int(gold.steps[ends[best] - 1]), int(gold.steps[-1])
+    turn = int(gold.steps[min(ends[best], len(gold.steps) - 1)])
+    later = int(gold.steps[min(ends[min(best + 1, PARTS - 1)], len(gold.steps) - 1)])
+    return Fired(
+        summary=f"Gold fell from {means[best]:.3g} to {means[-1]:.3g} after step {first}, while the score went from "
+        f"{score_parts[best]:.3g} to {score_parts[-1]:.3g}.",
+        evidence=(
+            Evidence(gold.key, float(means[-1]), float(means[best]), last),
+            Evidence(score.key, float(score_parts[-1]), float(score_parts[best]), last),
+        ),
+        onset=Onset(turn, (first, later)),
+        until=last,
+        confidence=0.9,
+    )
+
+
+def _means(parts: list[Floats]) -> Floats:
+    return np.array([part.mean() for part in parts])

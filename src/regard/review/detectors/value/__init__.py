@@ -1,0 +1,1 @@
+"""The value that advantages are measured from."""

@@ -1,0 +1,133 @@
+"""Runs every detector that concerns a run, and gathers what they say."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Severity
+from regard.review.registry import Detector, catalogue
+from regard.runlog.reader import RunLog
+
+Verdict = Literal["healthy", "suspect", "failed", "inconclusive"]
+
+SCHEMA = 1
+ESSENTIAL = frozenset({"KL001", "RWD001"})
+"""Where none of these could be looked at, nothing about stage 4 is known and silence is not health."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A symptom that is there."""
+
+    detector: Detector
+    stage: str
+    fired: Fired
+
+    @property
+    def severity(self) -> Severity:
+        return self.fired.severity or self.detector.severity
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A symptom that could not be looked for."""
+
+    detector: Detector
+    stage: str
+    outcome: CannotTell
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A symptom that was looked for and is not there."""
+
+    detector: Detector
+    stage: str
+    outcome: Clear
+
+
+@dataclass(frozen=True)
+class Review:
+    """The result of a review."""
+
+    run: RunLog
+    findings: tuple[Finding, ...]
+    clear: tuple[Checked, ...]
+    not_checked: tuple[NotChecked, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        severities = {finding.severity for finding in self.findings}
+        if "error" in severities:
+            return "failed"
+        if "warning" in severities:
+            return "suspect"
+        looked = {one.detector.code for one in self.clear} | {one.detector.code for one in self.findings}
+        blind = {one.detector.code for one in self.not_checked} & ESSENTIAL
+        return "inconclusive" if not looked or (blind and not looked & ESSENTIAL) else "healthy"
+
+    def to_json(self) -> dict[str, Any]:
+        """The review result as contracted; keys are only ever added."""
+        return {
+            "schema": SCHEMA,
+            "run": {key: self.run.run.get(key) for key in ("id", "source", "recipe", "seed", "created", "file")},
+            "verdict": self.verdict,
+            "findings": [_finding(one) for one in self.findings],
+            "causes": [],
+            "clear": [
+                {"code": one.detector.code, "name": one.detector.name, "stage": one.stage,
+                 "summary": one.outcome.summary}
+                for one in self.clear
+            ],
+            "not_checked": [
+                {"code": one.detector.code, "name": one.detector.name, "stage": one.stage,
+                 "reason": one.outcome.reason, "missing": list(one.outcome.missing)}
+                for one in self.not_checked
+            ],
+            "notes": [*self.run.notes, *(note for stage in self.run.stages.values() for note in stage.notes)],
+        }  # fmt: skip
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    fired = finding.fired
+    return {
+        "code": finding.detector.code,
+        "name": finding.detector.name,
+        "stage": finding.stage,
+        "severity": finding.severity,
+        "confidence": fired.confidence,
+        "onset": {"step": fired.onset.step, "interval": list(fired.onset.interval)},
+        "span": [fired.onset.step, fired.until],
+        "summary": fired.summary,
+        "evidence": [_evidence(evidence) for evidence in fired.evidence],
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """JSON has no word for NaN and infinity, so a value that is not finite is a string."""
+    value = evidence.value if math.isfinite(evidence.value) else str(evidence.value)
+    return asdict(evidence) | {"value": value, "rows": []}
+
+
+def review(run: RunLog) -> Review:
+    """Look for every symptom in every stage that it concerns.
+
+    Findings come gravest first, and among equals in the order of their onset.
+    """
+    findings: list[Finding] = []
+    clear: list[Checked] = []
+    not_checked: list[NotChecked] = []
+    for stage in run.stages.values():
+        for one in catalogue().values():
+            if stage.name not in one.stages:
+                continue
+            outcome = one.check(run, stage)
+            if isinstance(outcome, Fired):
+                findings.append(Finding(one, stage.name, outcome))
+            elif isinstance(outcome, Clear):
+                clear.append(Checked(one, stage.name, outcome))
+            else:
+                not_checked.append(NotChecked(one, stage.name, outcome))
+    order = ("error", "warning", "info")
+    findings.sort(key=lambda finding: (order.index(finding.severity), finding.fired.onset.step))
+    return Review(run, tuple(findings), tuple(clear), tuple(not_checked))

@@ -1,0 +1,82 @@
+"""What several detectors ask of a series. Values that are not finite count as absent here; NUM001 looks at them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.review.outcome import Onset
+from regard.runlog.reader import StageLog
+from regard.runlog.series import Series
+
+Floats = NDArray[np.float64]
+
+START_SHARE = 0.1
+"""The first tenth of a run, at least three points, is what the rest is compared with."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The finite points of the first of several metrics that a stage has."""
+
+    key: str
+    steps: NDArray[np.int64]
+    values: Floats
+
+    @property
+    def start(self) -> float:
+        """Median of the first tenth."""
+        return float(np.median(self.values[: start_length(len(self.values))]))
+
+    @property
+    def end(self) -> float:
+        """Median of the last tenth."""
+        return float(np.median(self.values[-start_length(len(self.values)) :]))
+
+
+def start_length(points: int) -> int:
+    return min(points, max(3, int(points * START_SHARE)))
+
+
+def first_of(stage: StageLog, keys: tuple[str, ...], least: int = 1) -> Reading | None:
+    """The first of these metrics with at least `least` finite points."""
+    for key in keys:
+        series = stage.metrics.get(key)
+        if series is not None:
+            reading = _finite(key, series)
+            if len(reading.values) >= least:
+                return reading
+    return None
+
+
+def _finite(key: str, series: Series) -> Reading:
+    finite = np.isfinite(series.values)
+    return Reading(key, series.steps[finite], series.values[finite])
+
+
+def smooth(values: Floats, width: int = 3) -> Floats:
+    """Median over `width` points centred on each; narrower at the ends. One outlier does not pass."""
+    half = width // 2
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+
+
+@dataclass(frozen=True)
+class Spell:
+    """A stretch of a series for which something holds to the end."""
+
+    first: int
+    onset: Onset
+
+
+def lasting(reading: Reading, holds: Callable[[Floats], NDArray[np.bool_]]) -> Spell | None:
+    """The stretch up to the last point for which `holds` is true of the smoothed values; None where it is not true at
+    the end. The onset lies between the last point before it and its first, widened by one point for the smoothing."""
+    true = holds(smooth(reading.values))
+    if len(true) == 0 or not true[-1]:
+        return None
+    false = np.flatnonzero(~true)
+    first = int(false[-1]) + 1 if len(false) else 0
+    steps = reading.steps
+    low, high = steps[max(0, first - 2)], steps[min(len(steps) - 1, first + 1)]
+    return Spell(first, Onset(int(steps[first]), (int(low), int(high))))

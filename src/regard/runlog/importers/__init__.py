@@ -1,0 +1,8 @@
+"""Runs made elsewhere, read into the form of our run record.
+
+Two questions are apart: which file format holds the numbers (`containers/`), and what its keys mean (`vocabularies/`).
+"""
+
+from regard.runlog.importers.read import SOURCES, read_any
+
+__all__ = ["SOURCES", "read_any"]
