@@ -1,6 +1,7 @@
 """Each detector fires, is clear, and cannot tell where it should; the numbers are chosen by hand, not by its code."""
 
 import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from support_review import make_run
 
 from regard.review import catalogue, review
 from regard.review.outcome import CannotTell, Clear, Fired
+from regard.review.statistics import smooth
 from regard.runlog.reader import RunLog
 
 NAN = float("nan")
@@ -149,6 +151,13 @@ def test_noise_around_zero_is_no_negative_kl() -> None:
     runs = [make_run("ppo", {KL_SEQUENCE: noise(200, 0.05, 0.0, seed)}) for seed in range(200)]
     fired = [isinstance(kl.check(run, run.stages["ppo"]), Fired) for run in runs]
     assert sum(fired) <= 1  # one in a thousand by construction
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 9])
+def test_smoothing_is_the_median_of_neighbours(n: int) -> None:
+    values = np.array(noise(n, 1.0))
+    slow = [statistics.median(values[max(0, i - 1) : i + 2]) for i in range(n)]
+    assert list(smooth(values)) == pytest.approx(slow, abs=1e-15)
 
 
 @pytest.mark.parametrize("jump", [10, 25, 33])

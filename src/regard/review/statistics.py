@@ -55,10 +55,12 @@ def _finite(key: str, series: Series) -> Reading:
     return Reading(key, series.steps[finite], series.values[finite])
 
 
-def smooth(values: Floats, width: int = 3) -> Floats:
-    """Median over `width` points centred on each; narrower at the ends. One outlier does not pass."""
-    half = width // 2
-    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+def smooth(values: Floats) -> Floats:
+    """[N] median of each point and its neighbours, of which an end has only one. A single outlier does not pass."""
+    if len(values) < 3:
+        return np.full(len(values), np.median(values)) if len(values) else values
+    inner = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
+    return np.concatenate([[values[:2].mean()], inner, [values[-2:].mean()]])
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ _FLOAT, _DOUBLE = 1, 2
 
 
 def sniff(path: Path) -> Path | None:
-    """An event file, or the directory that holds some; of several sub-directories the one with most bytes."""
+    """An event file, or the directory of some, at most three levels down; of several the one with most bytes."""
     if path.is_file():
         return path if ".tfevents." in path.name else None
     size: dict[Path, int] = {}
-    for file in path.rglob("*.tfevents.*"):
+    for file in (file for level in ("", "*/", "*/*/", "*/*/*/") for file in path.glob(f"{level}*.tfevents.*")):
         size[file.parent] = size.get(file.parent, 0) + file.stat().st_size
     return max(size, key=lambda directory: size[directory]) if size else None
 
