@@ -96,10 +96,10 @@ def _step(row: Mapping[str, Any]) -> int | None:
     return int(stated)
 
 
-def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a": {"b": 1}}` → `{"a/b": 1}`, except that `data` and `metrics` around everything leave no trace."""
     flat: dict[str, Any] = {}
-    stack = [(prefix, row)]
+    stack = [("", row)]
     while stack:
         head, mapping = stack.pop()
         for key, value in mapping.items():
