@@ -1,0 +1,22 @@
+"""What a recipe resolves to before anything runs."""
+
+import pytest
+
+from regard.config import parse_config
+from regard.errors import ConfigError
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx2 fma", "float32"), ("avx512_bf16 avx2", "bfloat16")])
+def test_auto_dtype_follows_the_processor_and_is_recorded_resolved(
+    monkeypatch: pytest.MonkeyPatch, flags: str, expected: str
+) -> None:
+    monkeypatch.setattr("regard.runlog.environment.Path.read_text", lambda *_: f"flags : {flags}\n")
+    config = parse_config({"model": {"source": "smollm2-135m", "dtype": "auto", "lora_rank": 4}}, "test")
+    assert config.model_dump(mode="json")["model"]["dtype"] == expected
+
+
+def test_auto_dtype_without_adapters_is_float32_and_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regard.runlog.environment.Path.read_text", lambda *_: "flags : amx_bf16\n")
+    assert parse_config({"model": {"dtype": "auto"}}, "test").model.dtype == "float32"
+    with pytest.raises(ConfigError, match="needs lora_rank"):
+        parse_config({"model": {"dtype": "bfloat16"}}, "test")
