@@ -41,8 +41,8 @@ class ModelConfig(_Section):
     scratch: ScratchConfig = Field(default_factory=ScratchConfig, description="used when source is 'scratch'")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="of frozen weights and activations; trained weights stay float32 under LoRA. 'auto' becomes bfloat16 "
-        "under LoRA on a processor that multiplies it, else float32",
+        description="of frozen weights and activations; trained weights stay float32 under LoRA. 'auto' becomes "
+        "bfloat16 under LoRA on a processor that multiplies it, else float32",
     )
     lora_rank: int = Field(
         default=0, ge=0, description="rank of the LoRA adapters on all linear layers; 0 trains every weight"
@@ -51,7 +51,7 @@ class ModelConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _resolve_auto(cls, values: Any) -> Any:
-        """At once, so that the recorded configuration says what the run did and a resume elsewhere is compared with it."""
+        """At once, so that the record says what the run did and a resume on another machine is compared with it."""
         if isinstance(values, dict) and values.get("dtype") == "auto":
             fast = bool(values.get("lora_rank")) and multiplies_bfloat16()
             return values | {"dtype": "bfloat16" if fast else "float32"}

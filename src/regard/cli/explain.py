@@ -9,6 +9,8 @@ import typer
 from regard.config import RecipeConfig
 from regard.errors import ConfigError
 from regard.review import catalogue
+from regard.review.causes import Cause, all_causes
+from regard.review.signs import all_signs
 from regard.runlog.metrics import METRICS
 
 
@@ -34,12 +36,15 @@ def _type_name(annotation: Any) -> str:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="A metric key, a configuration key, or the code or name of a detector.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A metric, a configuration key, or the code or name of a detector, a sign or a cause."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what a metric, a configuration key or a detector means.
+    """Say what a metric, a configuration key, a detector, a sign or a cause means.
 
-    Example: regard explain kl/policy_ref_k1/seq_sum
+    Example: regard explain K1
     """
     fields = config_fields()
     detectors = {key: one for one in catalogue().values() for key in (one.code, one.code.lower(), one.name)}
@@ -47,13 +52,22 @@ def explain(
         doc = detectors[name].doc
         print(json.dumps({"code": detectors[name].code, "name": detectors[name].name, "doc": doc}) if as_json else doc)
         return
+    causes = {key: one for one in all_causes().values() for key in (one.id, one.id.lower(), one.name)}
+    if name in causes:
+        cause = causes[name]
+        print(json.dumps(cause_facts(cause)) if as_json else cause_doc(cause))
+        return
+    if name in all_signs():
+        doc = all_signs()[name].doc
+        print(json.dumps({"name": name, "doc": doc}) if as_json else f"{name}: {doc}")
+        return
     if name in METRICS:
         spec = METRICS[name]
         facts = {key: getattr(spec, key) for key in spec.__dataclass_fields__}
     elif name in fields:
         facts = {"key": name, **fields[name]}
     else:
-        near = difflib.get_close_matches(name, [*METRICS, *fields, *detectors], n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, [*METRICS, *fields, *detectors, *causes, *all_signs()], n=3, cutoff=0.4)
         hint = f"Did you mean {' or '.join(near)}?" if near else "Type `regard explain seed` for an example."
         raise ConfigError(f"Nothing is known by the name {name!r}. {hint}")
     if as_json:
@@ -62,3 +76,37 @@ def explain(
     for key, value in facts.items():
         if value not in (None, "", ()):
             print(f"{key:>12}  {' → '.join(value) if isinstance(value, tuple) else value}")
+
+
+def cause_facts(cause: Cause) -> dict[str, Any]:
+    """A cause as plain values."""
+    facts = {key: getattr(cause, key) for key in cause.__dataclass_fields__}
+    changes = [{"key": one.key, "to": _to(one.to), "foreign": dict(one.foreign or {})} for one in cause.changes]
+    return facts | {"predicts": dict(cause.predicts), "look_alikes": dict(cause.look_alikes), "changes": changes}
+
+
+def _to(value: Any) -> Any:
+    return "a multiple of the present value" if callable(value) else value
+
+
+def cause_doc(cause: Cause) -> str:
+    """A cause as a page: the same text for `regard explain` and the reference."""
+    others = all_causes()
+    lines = [f"{cause.id} {cause.name}: {cause.title}", "", cause.layman, "", "## What it is", cause.what, ""]
+    lines += [f"Stage: {cause.stage}. Root onset: {'step 0' if cause.since == 'start' else 'where it first shows'}."]
+    lines += ["", "## What shows it", *(f"- `{name}` ({_surely(p)})" for name, p in cause.predicts.items())]
+    if cause.decided_by:
+        lines += ["", "Set apart by " + ", ".join(f"`{name}`" for name in cause.decided_by) + "."]
+    lines += ["", "## What it is mistaken for"]
+    lines += [f"- {one} {others[one].name if one in others else ''}: {how}" for one, how in cause.look_alikes.items()]
+    lines += ["", "## What to change", *(f"- `{one.key}`: {_to(one.to)}" for one in cause.changes), "", cause.why]
+    lines += ["", "## What would overturn it", cause.would_overturn]
+    if cause.leads_to:
+        lines += ["", "## What follows from it", ", ".join(cause.leads_to)]
+    if cause.references:
+        lines += ["", "## References", cause.references]
+    return "\n".join(lines)
+
+
+def _surely(p: float) -> str:
+    return "always" if p >= 0.9 else "usually" if p >= 0.7 else "often" if p >= 0.4 else "sometimes"

@@ -15,6 +15,7 @@ def render_review_text(review: Review) -> str:
     run = review.run
     stages = ", ".join(f"{name} ({_steps(review, name)})" for name in run.stages)
     lines = [VERDICTS[review.verdict], f"  {run.run.get('source', 'regard')}: {run.path}, {stages}"]
+    lines += _causes(review)
     for finding in review.findings:
         low, high = finding.fired.onset.interval
         when = f"step {finding.fired.onset.step}" + (f" (between {low} and {high})" if low != high else "")
@@ -39,6 +40,38 @@ def render_review_text(review: Review) -> str:
     notes = [*run.notes, *(note for stage in run.stages.values() for note in stage.notes)]
     lines += _section("Notes of the reader", notes)
     return "\n".join(lines) + "\n"
+
+
+def _causes(review: Review) -> list[str]:
+    """The likeliest roots: what speaks for each, what against, what to change, what would overturn it."""
+    lines: list[str] = []
+    for one in review.causes:
+        cause = one.cause
+        since = f"step {one.root_onset.step}"
+        if one.symptom_onset is not None and one.symptom_onset.step != one.root_onset.step:
+            since += f", shows from step {one.symptom_onset.step} on"
+        lines += [
+            "",
+            f"CAUSE {cause.id} {cause.name} ({one.status}, probability {one.probability:.2f}), {cause.stage}, "
+            f"root at {since}",
+            f"  {cause.title}. {cause.layman}",
+            *(f"  + {name}: {summary}" for name, summary in one.evidence[:6]),
+            *(f"  - {name}: {summary}" for name, summary in one.against[:3]),
+            *(f"  Change {c['key']}{_from(c['from'])} to: {_short(c['to'])}" for c in one.changes),
+            f"  Overturned if: {cause.would_overturn}",
+        ]
+        if one.missing:
+            lines.append(f"  To decide, log: {', '.join(one.missing[:3])}")
+        lines.append(f"  More: regard explain {cause.id}")
+    return lines
+
+
+def _from(value: object) -> str:
+    return "" if value is None else f" from {value}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _steps(review: Review, stage: str) -> str:

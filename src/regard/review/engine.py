@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from regard.review.diagnosis import Diagnosis, Symptom, diagnose
+from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Severity
 from regard.review.registry import Detector, catalogue
 from regard.runlog.reader import RunLog
@@ -54,13 +56,16 @@ class Review:
     findings: tuple[Finding, ...]
     clear: tuple[Checked, ...]
     not_checked: tuple[NotChecked, ...]
+    causes: tuple[Diagnosis, ...] = ()
+    healthy: float = 1.0
+    """Probability that no known cause is at work; see `inference`."""
 
     @property
     def verdict(self) -> Verdict:
         severities = {finding.severity for finding in self.findings}
         if "error" in severities:
             return "failed"
-        if "warning" in severities:
+        if "warning" in severities or any(one.status == "diagnosed" for one in self.causes):
             return "suspect"
         looked = {one.detector.code for one in self.clear} | {one.detector.code for one in self.findings}
         blind = {one.detector.code for one in self.not_checked} & ESSENTIAL
@@ -73,7 +78,8 @@ class Review:
             "run": {key: self.run.run.get(key) for key in ("id", "source", "recipe", "seed", "created", "file")},
             "verdict": self.verdict,
             "findings": [_finding(one) for one in self.findings],
-            "causes": [],
+            "causes": [one.to_json() for one in self.causes],
+            "healthy": round(self.healthy, 3),
             "clear": [
                 {"code": one.detector.code, "name": one.detector.name, "stage": one.stage,
                  "summary": one.outcome.summary}
@@ -130,4 +136,19 @@ def review(run: RunLog) -> Review:
                 not_checked.append(NotChecked(one, stage.name, outcome))
     order = ("error", "warning", "info")
     findings.sort(key=lambda finding: (order.index(finding.severity), finding.fired.onset.step))
-    return Review(run, tuple(findings), tuple(clear), tuple(not_checked))
+    posterior, causes = diagnose(Facts(run), _symptoms(findings, clear, not_checked))
+    return Review(run, tuple(findings), tuple(clear), tuple(not_checked), causes, posterior.healthy)
+
+
+def _symptoms(findings: list[Finding], clear: list[Checked], not_checked: list[NotChecked]) -> dict[str, Symptom]:
+    """What the causes are inferred from. A symptom seen in one stage is there; one unseen in some stage and unknown in
+    others is not."""
+    symptoms = {
+        one.detector.code: Symptom(one.detector.code, None, one.outcome.reason, missing=one.outcome.missing)
+        for one in not_checked
+    }
+    symptoms |= {one.detector.code: Symptom(one.detector.code, False, one.outcome.summary) for one in clear}
+    for finding in reversed(findings):  # the gravest has the last word
+        fired = finding.fired
+        symptoms[finding.detector.code] = Symptom(finding.detector.code, True, fired.summary, fired.onset)
+    return symptoms

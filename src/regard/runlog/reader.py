@@ -42,9 +42,14 @@ class StageLog:
     notes: list[str]
 
     @property
+    def rollout_files(self) -> dict[int, Path]:
+        """Step to its file of rollouts."""
+        return _rollout_files(self.path)
+
+    @property
     def rollout_steps(self) -> list[int]:
         """Steps that have a file of rollouts, increasing."""
-        return sorted(_rollout_files(self.path))
+        return sorted(self.rollout_files)
 
     def rollouts(self, step: int | None = None) -> Any:  # a pyarrow.Table
         """Rollouts of one step, or of all steps in order; an empty table where there are none.

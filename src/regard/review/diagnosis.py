@@ -1,0 +1,137 @@
+"""From findings to roots: asks every sign, weighs the causes, and words what speaks for and against each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from regard.review.causes import Cause, all_causes
+from regard.review.facts import Facts
+from regard.review.inference import DIAGNOSED, Posterior, infer, probability
+from regard.review.outcome import Onset
+from regard.review.signs import Answer, all_signs
+
+LISTED = 0.05
+"""Causes less likely than this are not listed."""
+AT_MOST = 5
+TELLING = 0.3
+"""A symptom or sign speaks for a cause if the cause makes it likelier than a healthy run does by this much."""
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A detector's outcome as the inference sees it."""
+
+    code: str
+    holds: bool | None
+    summary: str
+    onset: Onset | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One cause that may be at the root.
+
+    Attributes:
+        cause: the entry of the catalogue.
+        probability: that it is a root, given what was seen.
+        status: diagnosed if it is likely and something that sets it apart was seen; else suspected.
+        explains: codes of findings that it accounts for.
+        evidence: what speaks for it, strongest first.
+        against: what speaks against it.
+        missing: what would decide between it and its look-alikes, where that is not in the record.
+        root_onset: when the root begins; configuration and data are there from the first step.
+        symptom_onset: when it first shows; None where only signs without a beginning speak for it.
+    """
+
+    cause: Cause
+    probability: float
+    status: Literal["diagnosed", "suspected"]
+    explains: tuple[str, ...]
+    evidence: tuple[tuple[str, str], ...]
+    against: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    root_onset: Onset
+    symptom_onset: Onset | None
+    rows: tuple[str, ...]
+    changes: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        cause = self.cause
+        return {
+            "id": cause.id,
+            "name": cause.name,
+            "title": cause.title,
+            "stage": cause.stage,
+            "layman": cause.layman,
+            "status": self.status,
+            "probability": round(self.probability, 3),
+            "root_onset": _onset(self.root_onset),
+            "symptom_onset": _onset(self.symptom_onset) if self.symptom_onset else None,
+            "explains": list(self.explains),
+            "evidence": [{"sign": name, "summary": summary} for name, summary in self.evidence],
+            "rows": list(self.rows),
+            "against": [f"{name}: {summary}" for name, summary in self.against],
+            "missing": list(self.missing),
+            "would_overturn": cause.would_overturn,
+            "fix": {"changes": [_plain(change) for change in self.changes], "why": cause.why},
+        }
+
+
+def _onset(onset: Onset) -> dict[str, Any]:
+    return {"step": onset.step, "interval": list(onset.interval)}
+
+
+def _plain(change: dict[str, Any]) -> dict[str, Any]:
+    return {key: value if isinstance(value, str | int | float | bool | None) else str(value)
+            for key, value in change.items()}  # fmt: skip
+
+
+def diagnose(facts: Facts, symptoms: Mapping[str, Symptom]) -> tuple[Posterior, tuple[Diagnosis, ...]]:
+    """The causes that may be at the root, likeliest first; none where the run is likelier healthy.
+
+    Args:
+        symptoms: every detector that was asked, by code.
+    """
+    answers = ask(facts, symptoms)
+    posterior = infer({name: answer.holds for name, answer in answers.items()})
+    if posterior.healthy > 0.5:
+        return posterior, ()
+    listed = [(one, p) for one, p in posterior.causes.items() if p >= LISTED][:AT_MOST]
+    return posterior, tuple(_word(all_causes()[one], p, facts, answers, symptoms) for one, p in listed)
+
+
+def ask(facts: Facts, symptoms: Mapping[str, Symptom]) -> dict[str, Answer]:
+    """The answer of every detector and every sign, by code or name."""
+    answers = {
+        code: Answer(one.holds, one.summary, one.missing, one.onset) for code, one in symptoms.items()
+    }  # fmt: skip
+    return answers | {name: one.ask(facts) for name, one in all_signs().items()}
+
+
+def _word(
+    cause: Cause, p: float, facts: Facts, answers: Mapping[str, Answer], symptoms: Mapping[str, Symptom]
+) -> Diagnosis:
+    weights = {name: probability(cause, name) - probability(None, name) for name in answers}
+    seen = {name: answer for name, answer in answers.items() if answer.holds and weights[name] >= TELLING}
+    order = sorted(seen, key=lambda name: -weights[name])
+    absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
+    deciders = {name: answers[name] for name in cause.decided_by if name in answers}
+    decided = any(answer.holds for answer in deciders.values())
+    blind = {name: answer for name, answer in deciders.items() if answer.holds is None}
+    begins = [answer.onset for answer in seen.values() if answer.onset]
+    symptom_onset = min(begins, key=lambda onset: onset.step) if begins else None
+    root = Onset(0, (0, 0)) if cause.since == "start" or symptom_onset is None else symptom_onset
+    return Diagnosis(
+        cause=cause,
+        probability=p,
+        status="diagnosed" if p >= DIAGNOSED and decided else "suspected",
+        explains=tuple(name for name in order if name in symptoms),
+        evidence=tuple((name, seen[name].summary) for name in order),
+        against=tuple((name, answers[name].summary) for name in absent),
+        missing=tuple(dict.fromkeys(item for answer in blind.values() for item in answer.missing)),
+        root_onset=root,
+        symptom_onset=symptom_onset,
+        rows=tuple(dict.fromkeys(row for name in order for row in seen[name].rows))[:8],
+        changes=tuple(change.resolve(facts) for change in cause.changes),
+    )
