@@ -24,8 +24,11 @@ def write_errors(path: Path) -> Generator[None, None, None]:
         raise RunLogError(message) from error
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to disk, rename. A failure leaves `path` as it was."""
+def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write to a temporary name beside `path`, flush to disk, rename. A failure leaves `path` as it was.
+
+    Without `sync` it is still whole after a kill of the process, but not after a power cut.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with write_errors(path):
         try:
@@ -33,7 +36,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):

@@ -153,7 +153,18 @@ def read_stage(path: Path) -> StageLog:
         lines = read_jsonl(path / "events.jsonl")
         notes += lines.notes("events.jsonl")
         events = [record for _, record in lines.records]
+    notes += _not_understood(events)
     return StageLog(path.name, path, metrics, events, notes)
+
+
+def _not_understood(events: list[dict[str, Any]]) -> list[str]:
+    """A note on the keys that our recorder met in another trainer's loop and has no metric for."""
+    listed = [event["keys"] for event in events if event.get("kind") == "unknown_keys" and "keys" in event]
+    keys = sorted({str(key) for some in listed if isinstance(some, list) for key in cast(list[object], some)})
+    if not keys:
+        return []
+    shown = ", ".join(keys[:8]) + (", …" if len(keys) > 8 else "")
+    return [f"{len(keys)} key(s) are not understood: {shown}. Say what they mean with `mapping` of the recorder."]
 
 
 def _read_metrics(path: Path, notes: list[str]) -> dict[str, Series]:

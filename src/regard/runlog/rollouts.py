@@ -34,11 +34,11 @@ _PER_TOKEN: dict[str, Any] = {
     for name in ("logprobs", "ref_logprobs", "generator_logprobs", "values", "advantages", "returns", "rewards")
 }
 
-COLUMNS: dict[str, Any] = _SCALARS | _TOKENS | _OUTCOMES | _PER_TOKEN
+COLUMNS: dict[str, Any] = _SCALARS | _TOKENS | _OUTCOMES | _PER_TOKEN | {"extra": pa.string()}
 """Column name to Arrow type. Per-token columns have one entry per token of `tokens`. `score` is before the KL term;
 log-probabilities are natural, `logprobs` by the trainer and `generator_logprobs` by the sampler; `kl_sum` is the sum of
-k1 over the response, in nats; `finished` means that EOS was sampled, `truncated` that the cap cut the response. A
-missing value is null, which is not NaN."""
+k1 over the response, in nats; `finished` means that EOS was sampled, `truncated` that the cap cut the response;
+`extra` is a JSON object of what another trainer knew besides. A missing value is null, which is not NaN."""
 
 SCHEMA: Any = pa.schema(list(COLUMNS.items()))
 _TEXT_IDS = ("rollout_id", "prompt_id")

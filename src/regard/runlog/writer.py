@@ -43,11 +43,14 @@ class RunWriter:
     Args:
         path: the run directory; created where missing.
         config: the fully resolved configuration, of plain values.
-        seed: seed of the run.
+        seed: seed of the run; None where it is not known.
         argv: the command line.
         resume: continue the run that is there (its config and seed must be the same); where there is none, begin one.
         rank: of this process in a distributed run; above 0 nothing is locked or written.
         sinks: where each logged step goes as well, after the record; one that fails is dropped, with an event.
+        facts: further entries of run.json, such as what wrote a run that is not ours; a resumed run keeps its own.
+        throwaway: a record that can be made again at will: nothing waits for the disk, and uncommitted changes of the
+            code are not stored with it.
     Raises:
         RunLogError: the directory is in use, holds a run and `resume` is off, holds a run with another config, or
             cannot be written.
@@ -58,14 +61,17 @@ class RunWriter:
         path: Path | str,
         *,
         config: Mapping[str, Any],
-        seed: int,
+        seed: int | None,
         argv: Sequence[str],
         resume: bool = False,
         rank: int = 0,
         sinks: Sequence[Sink] = (),
+        facts: Mapping[str, Any] | None = None,
+        throwaway: bool = False,
     ) -> None:
         self.path = Path(path)
         self.active = rank == 0
+        self.throwaway = throwaway
         self.resumed = False
         self.sinks = list(sinks)
         self._stages: dict[str, StageWriter] = {}
@@ -77,12 +83,14 @@ class RunWriter:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = DirectoryLock(self.path)
         try:
-            self._open(_plain_dict(config), seed, list(argv), resume)
+            self._open(_plain_dict(config), seed, list(argv), resume, dict(facts or {}))
         except BaseException:
             self.close()
             raise
 
-    def _open(self, config: dict[str, Any], seed: int, argv: list[str], resume: bool) -> None:
+    def _open(
+        self, config: dict[str, Any], seed: int | None, argv: list[str], resume: bool, facts: dict[str, Any]
+    ) -> None:
         exists = (self.path / "run.json").exists() or (self.path / "stages").exists()
         if exists and not resume:
             raise RunLogError(
@@ -108,8 +116,9 @@ class RunWriter:
                 "packages": {"python": platform.python_version(), **package_versions()},
                 "sessions": [],
                 "stages": {},
+                **facts,
             }
-        if diff:
+        if diff and not self.throwaway:
             write_atomic(self.path / f"code-{len(self._run['sessions'])}.diff", diff.encode())
         self._run["sessions"].append({"started": now, **code, "argv": argv})
         self._write_run()  # last, because a directory with run.json is a run
@@ -141,7 +150,8 @@ class RunWriter:
     def write_json(self, relpath: Path | str, obj: object) -> None:
         """Write one JSON file under the run directory, atomically."""
         if self.active:
-            write_atomic(self.path / relpath, (to_json(obj, indent=2) + "\n").encode())
+            content = (to_json(obj, indent=2) + "\n").encode()
+            write_atomic(self.path / relpath, content, sync=not self.throwaway)
 
     def close(self) -> None:
         """Close the files and sinks and release the directory; a second call does nothing."""
@@ -176,8 +186,11 @@ class StageWriter:
         self.dir = run.path / "stages" / name
         self._files: dict[str, int] = {}
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line of metrics. Keys must be declared in `METRICS`; NaN and infinities are kept as such."""
+    def log(self, step: int, metrics: Mapping[str, float], other: Mapping[str, Any] | None = None) -> None:
+        """Append one line of metrics. Keys must be declared in `METRICS`; NaN and infinities are kept as such.
+
+        `other` is kept in the line beside the metrics: what another trainer logged and no declared key stands for.
+        """
         undeclared = sorted(metrics.keys() - METRICS.keys())
         if undeclared:
             raise RunLogError(
@@ -186,7 +199,8 @@ class StageWriter:
         if not self._run.active:
             return
         values = {key: float(value) for key, value in metrics.items()}
-        self._append("metrics.jsonl", {"step": int(step), "time": time.time(), "metrics": values})
+        line = {"step": int(step), "time": time.time(), "metrics": values}
+        self._append("metrics.jsonl", line | {"other": dict(other)} if other else line)
         for sink in list(self._run.sinks):
             try:
                 sink.log(self.name, int(step), values)
@@ -202,7 +216,8 @@ class StageWriter:
     def rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rollouts of one step as `rollouts/step-00000012.parquet`; a repeated step replaces its file."""
         if self._run.active:
-            write_atomic(self.dir / "rollouts" / rollouts_name(step), encode_rollouts(step, rows))
+            path = self.dir / "rollouts" / rollouts_name(step)
+            write_atomic(path, encode_rollouts(step, rows), sync=not self._run.throwaway)
 
     def close(self) -> None:
         """Close the files; logging opens them again."""
@@ -251,7 +266,7 @@ def _plain_dict(config: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _read_existing(path: Path, config: dict[str, Any], seed: int) -> dict[str, Any]:
+def _read_existing(path: Path, config: dict[str, Any], seed: int | None) -> dict[str, Any]:
     try:
         run = parse_object((path / "run.json").read_bytes())
         stored: object = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ CONFIG_NAMES = ("config.yaml", "config.yml", "config.json", "training_args.json"
 
 _EXAMPLE = "Write for example `keys: {my/kl: kl/policy_ref_k1/seq_sum}`."
 
-_UNKNOWN = Vocabulary(
+UNKNOWN = Vocabulary(
     name="unknown",
     stage="ppo",
     fingerprint=(),
@@ -99,7 +99,7 @@ def _recognise(table: Table) -> Vocabulary:
     for vocabulary in VOCABULARIES.values():
         if vocabulary.fits(keys, table.config):
             return vocabulary
-    return _UNKNOWN
+    return UNKNOWN
 
 
 def _mapping(path: Path) -> tuple[dict[str, str], str | None]:
