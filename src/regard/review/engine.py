@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from regard.review.diagnosis import Diagnosis, Symptom, diagnose
 from regard.review.facts import Facts
+from regard.review.inference import Posterior
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Severity
 from regard.review.registry import Detector, catalogue
 from regard.runlog.reader import RunLog
@@ -59,6 +60,8 @@ class Review:
     causes: tuple[Diagnosis, ...] = ()
     healthy: float = 1.0
     """Probability that no known cause is at work; see `inference`."""
+    posterior: Posterior | None = None
+    """Of every cause of the catalogue, listed or not, with what it was inferred from."""
 
     @property
     def verdict(self) -> Verdict:
@@ -137,7 +140,7 @@ def review(run: RunLog) -> Review:
     order = ("error", "warning", "info")
     findings.sort(key=lambda finding: (order.index(finding.severity), finding.fired.onset.step))
     posterior, causes = diagnose(Facts(run), _symptoms(findings, clear, not_checked))
-    return Review(run, tuple(findings), tuple(clear), tuple(not_checked), causes, posterior.healthy)
+    return Review(run, tuple(findings), tuple(clear), tuple(not_checked), causes, posterior.healthy, posterior)
 
 
 def _symptoms(findings: list[Finding], clear: list[Checked], not_checked: list[NotChecked]) -> dict[str, Symptom]:

@@ -47,11 +47,13 @@ class Posterior:
         healthy: probability that no cause is at work.
         causes: cause id to the probability that it is a root, likeliest first.
         best: the likeliest set of roots.
+        seen: the observations.
     """
 
     healthy: float
     causes: dict[str, float]
     best: frozenset[str]
+    seen: Observations
 
 
 @cache
@@ -114,7 +116,7 @@ def infer(seen: Observations, eligible: Mapping[str, Cause] | None = None) -> Po
         for root in roots:
             marginal[root] += weight / total
     ranked = dict(sorted(marginal.items(), key=lambda item: -item[1]))
-    return Posterior(weights[frozenset()] / total, ranked, max(logs, key=lambda roots: logs[roots]))
+    return Posterior(weights[frozenset()] / total, ranked, max(logs, key=lambda roots: logs[roots]), seen)
 
 
 def _loglik(table: list[float], holds: list[bool]) -> float:
