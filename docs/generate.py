@@ -8,6 +8,7 @@ import typer
 from regard.cli.explain import config_fields
 from regard.cli.main import app
 from regard.review import catalogue
+from regard.review.schema import schema_markdown
 from regard.runlog.docs import metrics_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -55,6 +56,7 @@ PAGES = {
     "config.md": config_markdown,
     "cli.md": cli_markdown,
     "detectors.md": detectors_markdown,
+    "review-result.md": schema_markdown,
 }
 
 if __name__ == "__main__":

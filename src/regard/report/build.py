@@ -46,7 +46,7 @@ def build(run_dir: Path | str) -> ReportData:
     """
     run = read_run(run_dir)
     samples = _samples(run)
-    stages = _stage_costs(run)
+    stages = stage_costs(run)
     invariants, artifacts = invariants_of(run), _artifacts(run)
     reward_model = _reward_model(run)
     figures = _figures(run.summary, reward_model)
@@ -56,7 +56,7 @@ def build(run_dir: Path | str) -> ReportData:
     return ReportData(
         title=str(run.config.get("recipe") or run.run.get("id") or run.path.name),
         verdict=judge(run, invariants, artifacts, stages),
-        identity=_identity(run, stages),
+        identity=identity(run, stages),
         figures=figures,
         policy_panels=panels,
         frontiers=frontiers(run.stages.get("ppo")),
@@ -76,7 +76,7 @@ def build(run_dir: Path | str) -> ReportData:
     )
 
 
-def _identity(run: RunLog, stages: tuple[StageCost, ...]) -> tuple[Fact, ...]:
+def identity(run: RunLog, stages: tuple[StageCost, ...]) -> tuple[Fact, ...]:
     hardware = section(run.run, "hardware")
     model = section(run.config, "model")
     parts = [hardware.get("cpu"), f"{hardware['cpus']} cores" if hardware.get("cpus") else None]
@@ -237,7 +237,7 @@ def _gain(sample: Sample, measure: str) -> float | None:
     return None
 
 
-def _stage_costs(run: RunLog) -> tuple[StageCost, ...]:
+def stage_costs(run: RunLog) -> tuple[StageCost, ...]:
     recorded = section(run.run, "stages")
     seconds, memory = section(run.summary, "seconds"), section(run.summary, "peak_memory_gb")
     order = ["fetch", *STAGE_ORDER]

@@ -115,19 +115,22 @@ def _notes(panel: Panel, levels: list[tuple[str, float]], low: float, high: floa
 def _curve_table(panel: Panel) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], str]:
     by_step = [dict(zip(curve.steps, curve.values, strict=True)) for curve in panel.curves]
     steps = sorted({step for curve in panel.curves for step in curve.steps})
-    rows, note = _every([(str(step), *(show(series.get(step), 4) for series in by_step)) for step in steps])
+    rows, note = table_rows([(str(step), *(show(series.get(step), 4) for series in by_step)) for step in steps])
     return ("step", *(curve.label for curve in panel.curves)), rows, note
 
 
-def _every(rows: list[tuple[str, ...]]) -> tuple[tuple[tuple[str, ...], ...], str]:
-    """All rows, or evenly chosen ones with the last."""
-    if len(rows) <= MAX_TABLE_ROWS:
-        return tuple(rows), ""
-    stride = math.ceil(len(rows) / MAX_TABLE_ROWS)
-    chosen = rows[::stride]
-    if chosen[-1] != rows[-1]:
-        chosen.append(rows[-1])
-    return tuple(chosen), f"Every {stride}th of {len(rows)} steps; all of them are in the data at the end of this file."
+def chosen_rows(count: int) -> tuple[list[int], str]:
+    """Places of the rows that a table shows, all or evenly chosen ones with the last, and a note that says so."""
+    if count <= MAX_TABLE_ROWS:
+        return list(range(count)), ""
+    stride = math.ceil(count / MAX_TABLE_ROWS)
+    chosen = sorted({*range(0, count, stride), count - 1})
+    return chosen, f"Every {stride}th of {count} steps; all of them are in the record."
+
+
+def table_rows(rows: list[tuple[str, ...]]) -> tuple[tuple[tuple[str, ...], ...], str]:
+    chosen, note = chosen_rows(len(rows))
+    return tuple(rows[place] for place in chosen), note
 
 
 def frontier_figure(frontier: Frontier, max_kl: float) -> Figure:
@@ -159,7 +162,7 @@ def frontier_figure(frontier: Frontier, max_kl: float) -> Figure:
         ],
         opacities=[0.2 + 0.8 * shares[i] for i in chosen],
     )
-    rows, note = _every(
+    rows, note = table_rows(
         [(str(s), show(k, 4), show(v, 4)) for s, k, v in zip(frontier.steps, frontier.kl, frontier.values, strict=True)]
     )
     below = sum(k < 0 for k in frontier.kl)

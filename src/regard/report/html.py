@@ -47,7 +47,7 @@ def render_html(data: ReportData) -> str:
     kl = max((k for f in data.frontiers for k in f.kl if numbers.is_finite(k)), default=1.0)
     reward_model = data.reward_model
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
@@ -78,7 +78,7 @@ def write_report(run_dir: Path | str) -> Path:
     return path
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("regard.report"),
         autoescape=True,

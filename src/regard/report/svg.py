@@ -207,6 +207,30 @@ class Plot:
             )
         )
 
+    def interval(self, low: float, high: float, title: str) -> None:
+        """A shaded stretch of the horizontal axis, at least two pixels wide, over the whole height."""
+        low, high = max(low, self.x.low), min(high, self.x.high)
+        if not low <= high:
+            return
+        start, end = self.x(low), self.x(high)
+        if end - start < 2:
+            start, end = (start + end) / 2 - 1, (start + end) / 2 + 1
+        self.marks.append(
+            Markup('<rect class="interval" x="{}" width="{}" y="{}" height="{}"><title>{}</title></rect>').format(
+                f"{start:.1f}", f"{end - start:.1f}", TOP, HEIGHT - TOP - BOTTOM, title
+            )
+        )
+
+    def upright(self, value: float, style: str) -> None:
+        """A vertical line at this place of the horizontal axis."""
+        if math.isfinite(value) and self.x.low <= value <= self.x.high:
+            at = f"{self.x(value):.1f}"
+            self.marks.append(
+                Markup('<line class="upright {}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+                    style, at, at, TOP, HEIGHT - BOTTOM
+                )
+            )
+
     def diagonal(self) -> None:
         low, high = max(self.x.low, self.y.low), min(self.x.high, self.y.high)
         ends = (self.x(low), self.x(high), self.y(low), self.y(high))

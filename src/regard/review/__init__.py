@@ -2,5 +2,6 @@
 
 from regard.review.engine import Review, review
 from regard.review.registry import catalogue
+from regard.review.schema import schema
 
-__all__ = ["Review", "catalogue", "review"]
+__all__ = ["Review", "catalogue", "review", "schema"]
