@@ -1,7 +1,7 @@
 """What stage 4 is made of. Each part is passed in, so another backend, or a planted fault, is a wrapper."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -39,6 +39,15 @@ class Generator(Protocol):
 class Scorer(Protocol):
     def score(self, prompts: list[str], responses: list[str]) -> list[float]:
         """One number per response, higher is better."""
+        ...
+
+
+@runtime_checkable
+class SumScorer(Scorer, Protocol):
+    """A scorer whose score is a sum, such as reward model plus bonus for a format."""
+
+    def main(self, prompts: list[str], responses: list[str]) -> list[float]:
+        """The part that measures the task; it is recorded beside the sum."""
         ...
 
 

@@ -23,6 +23,7 @@ _OUTCOMES: dict[str, Any] = {
     "finished": pa.bool_(),
     "truncated": pa.bool_(),
     "score": pa.float64(),
+    "main_score": pa.float64(),
     "gold": pa.float64(),
     "vader": pa.float64(),
     "raters": pa.float64(),
@@ -35,7 +36,8 @@ _PER_TOKEN: dict[str, Any] = {
 }
 
 COLUMNS: dict[str, Any] = _SCALARS | _TOKENS | _OUTCOMES | _PER_TOKEN | {"extra": pa.string()}
-"""Column name to Arrow type. Per-token columns have one entry per token of `tokens`. `score` is before the KL term;
+"""Column name to Arrow type. Per-token columns have one entry per token of `tokens`. `score` is before the KL term
+and `main_score` its part that measures the task, where the score is a sum;
 log-probabilities are natural, `logprobs` by the trainer and `generator_logprobs` by the sampler; `kl_sum` is the sum of
 k1 over the response, in nats; `finished` means that EOS was sampled, `truncated` that the cap cut the response;
 `extra` is a JSON object of what another trainer knew besides. A missing value is null, which is not NaN."""

@@ -27,7 +27,7 @@ MAX_STEPS = 240
 MAX_ROWS = 256
 """Rows looked at of one step, from its beginning, so that responses to one prompt stay together."""
 
-_NUMBERS = ("score", "gold", "vader", "raters", "kl_sum", "length")
+_NUMBERS = ("score", "main_score", "gold", "vader", "raters", "kl_sum", "length")
 _FLAGS = ("finished", "truncated")
 _TEXTS = ("rollout_id", "prompt_id", "prompt", "response")
 PER_TOKEN = ("logprobs", "ref_logprobs", "generator_logprobs", "values", "advantages", "returns", "rewards")
@@ -67,8 +67,8 @@ class RolloutSample:
 
     Attributes:
         steps: [N] step at which each was sampled.
-        numbers: column name to [N] floats, NaN where the record has none; score, gold, vader, raters, kl_sum, length,
-            finished, truncated (1 or 0), policy_version.
+        numbers: column name to [N] floats, NaN where the record has none; score, main_score, gold, vader, raters,
+            kl_sum, length, finished, truncated (1 or 0), policy_version.
         texts: rollout_id, prompt_id, prompt, response; "" where the record has none.
         per_token: logprobs, ref_logprobs, generator_logprobs, values, advantages, returns, rewards; only those that
             every row has.
