@@ -124,10 +124,11 @@ def test_grpo_of_trl_is_recorded_with_its_rollouts(tmp_path: Path) -> None:
     inner.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", eos_token="[EOS]")
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
+    LlamaForCausalLM(LlamaConfig(
         vocab_size=len(words), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
         max_position_embeddings=32, pad_token_id=0, eos_token_id=1, bos_token_id=None,
-    ))  # fmt: skip
+    )).save_pretrained(tmp_path / "model")  # fmt: skip
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model")  # TRL loads the reference from where this came from
 
     def length(completions: list[str], **_: Any) -> list[float]:
         return [float(len(text.split())) for text in completions]
@@ -138,7 +139,7 @@ def test_grpo_of_trl_is_recorded_with_its_rollouts(tmp_path: Path) -> None:
     args = trl.GRPOConfig(
         output_dir=str(tmp_path / "out"), max_steps=4, logging_steps=1, report_to=[], use_cpu=True, bf16=False,
         per_device_train_batch_size=8, num_generations=4, max_completion_length=6, reward_weights=[0.5, 2.0],
-        beta=0.04, num_iterations=2, save_strategy="no", disable_tqdm=True, gradient_checkpointing=False,
+        beta=0.04, num_iterations=2, save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     prompts = Dataset.from_list([{"prompt": f"w{n}"} for n in range(12)])
     one = trl.GRPOTrainer(model, [length, first], args=args, train_dataset=prompts, processing_class=tokenizer)

@@ -59,18 +59,29 @@ def test_ppo_kl_of_trl_is_a_sum_and_its_estimator_a_setting(tmp_path: Path) -> N
 
 
 def test_eight_nats_are_judged_by_their_unit(tmp_path: Path) -> None:
+    """8 per sequence is usual, 8 per token ruin, and 8 of nobody knows what decides nothing."""
     ppo = read_any(trainer_state(tmp_path, [{"step": n, **PPO} for n in range(1, 30)]))
-    assert review(ppo).verdict == "healthy"
+    result = review(ppo)
+    assert result.findings == () and result.verdict == "healthy"
+    assert "KL001" in {one.detector.code for one in result.clear}  # looked at, not passed over
 
     group = {"reward": 1.0, "frac_reward_zero_std": 0.1, "completions/mean_length": 40.0, "kl": 8.0}
     grpo = read_any(jsonl(tmp_path / "grpo.jsonl", [{"step": n, **group} for n in range(1, 30)]))
-    assert [f.detector.code for f in review(grpo).findings] == ["KL001"]
+    assert [(f.detector.code, f.severity) for f in review(grpo).findings] == [("KL001", "error")]
     assert review(grpo).verdict == "failed"
 
     bare = read_any(jsonl(tmp_path / "bare.jsonl", [{"step": n, "kl": 8.0} for n in range(1, 30)]))
     result = review(bare)
     assert result.findings == () and result.verdict == "inconclusive"
-    assert "KL001" in {one.detector.code for one in result.not_checked}
+    (unknown,) = [one for one in result.not_checked if one.detector.code == "KL001"]
+    assert "does not say whether per token" in unknown.outcome.reason
+
+    per_token = tmp_path / "per_token.yaml"  # and the same log once somebody says what it is
+    per_token.write_text("keys: {kl: kl/policy_ref_k1/token_mean}\n", encoding="utf-8")
+    assert review(read_any(tmp_path / "bare.jsonl", mapping=per_token)).verdict == "failed"
+    per_sequence = tmp_path / "per_sequence.yaml"
+    per_sequence.write_text("keys: {kl: kl/policy_ref_k1/seq_sum}\n", encoding="utf-8")
+    assert review(read_any(tmp_path / "bare.jsonl", mapping=per_sequence)).verdict == "healthy"
 
 
 def test_who_wrote_a_log_of_groups_is_read_from_its_configuration(tmp_path: Path) -> None:
