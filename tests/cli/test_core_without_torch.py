@@ -33,6 +33,7 @@ ALLOWED = {
     "runlog": set(),
     "review": {"runlog"},
     "report": {"review", "runlog"},
+    "lab": {"train", "rollout", "models", "data", "ops", "runlog", "review"},
     "integrations": {"runlog"},
 }
 """Package → packages of ours it may import; single modules (errors, config, stages, text) are open to all but ops."""

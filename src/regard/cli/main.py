@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import regard
-from regard.cli import data, doctor, explain, review, run
+from regard.cli import data, doctor, explain, lab, review, run
 from regard.errors import RegardError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.add_typer(run.train_app, name="train")
 app.add_typer(data.app, name="data")
+app.add_typer(lab.app, name="lab")
 
 
 INTERRUPTED = 130

@@ -36,6 +36,11 @@ class PolicyAndValue(nn.Module):
         self.value_head = ScalarHead(model.config.hidden_size)
         self.temperature = temperature
 
+    def value_parameters(self) -> list[nn.Parameter]:
+        """Trained weights that only the value uses: its head, and its body where it has its own."""
+        modules = [self.value_head] if self.value_body is None else [self.value_body, self.value_head]
+        return [p for module in modules for p in module.parameters() if p.requires_grad]
+
     def forward(self, batch: SequenceBatch, *, differentiable_entropy: bool = False) -> PolicyOutput:
         hidden = response_hidden(self.model, batch)
         scores = response_logprobs(self.model, hidden, batch, temperature=self.temperature, with_entropy=True)

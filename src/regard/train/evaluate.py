@@ -63,7 +63,7 @@ def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts
             "policy": after["texts"][i],
             **{
                 f"{measure}_{who}": answers[measure][i]
-                for measure in ("score", "gold", "vader")
+                for measure in ("score", *parts.judges)
                 for who, answers in (("sft", before), ("policy", after))
             },
         }

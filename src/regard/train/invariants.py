@@ -28,7 +28,12 @@ class InvariantReport(NamedTuple):
 
 @torch.no_grad()
 def check_invariants(
-    parts: "Parts", rollouts: "Rollouts", hashes: dict[str, str], frozen: dict[str, Any], dtype: str
+    parts: "Parts",
+    rollouts: "Rollouts",
+    hashes: dict[str, str],
+    frozen: dict[str, Any],
+    dtype: str,
+    reward_scale: float = 1.0,
 ) -> InvariantReport:
     """Ratio 1, KL 0, two equal forwards, padding and micro-batches without effect, frozen weights as hashed."""
     tolerance = TOLERANCE[dtype]
@@ -59,6 +64,7 @@ def check_invariants(
     forwards = float((first - second).abs().max())
     padding = float((first - padded).abs().max())
     micro = float(((first - single) * mask).abs().max())
+    score_gap = _score_gap(parts, rollouts, reward_scale)
     unchanged = all(part.sha256() == hashes[name] for name, part in frozen.items())
 
     checks = [
@@ -79,4 +85,17 @@ def check_invariants(
         "invariant/generator_trainer_max_diff/value": generator_gap,
         "invariant/frozen_hashes_equal/flag": float(unchanged),
     }
+    if score_gap is not None:
+        metrics["invariant/score_alone_max_diff/value"] = score_gap
     return InvariantReport(metrics, [sentence for holds, sentence in checks if not holds], tolerance)
+
+
+def _score_gap(parts: "Parts", rollouts: "Rollouts", reward_scale: float) -> float | None:
+    """Largest difference between a response's score among the whole batch and alone, in deviations of the batch's
+    scores. Recorded only: a scorer that is a remote judge may differ a little from call to call."""
+    rows = [row for row, ended in enumerate(rollouts.finished) if ended][:NUM_ROWS]  # else a penalty is in the score
+    deviation = float(torch.tensor(rollouts.scores, dtype=torch.float64).std(correction=0))
+    if not rows or deviation == 0:
+        return None
+    alone = [parts.scorer.score([rollouts.prompts[row].text], [rollouts.texts[row]])[0] / reward_scale for row in rows]
+    return max(abs(rollouts.scores[row] - score) for row, score in zip(rows, alone, strict=True)) / deviation

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from regard.models.heads import RewardModel
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
-from regard.rollout.protocols import Scorer
+from regard.rollout.protocols import Prompt, Scorer
 from regard.runlog.reader import read_run
 from regard.runlog.sinks import check_sinks, make_sink
 from regard.runlog.writer import RunWriter
@@ -47,7 +48,9 @@ STAGE_READS: dict[str, tuple[str, ...]] = {
 """Configuration keys that decide the outcome of each stage before stage 4."""
 
 
-class _Hashed:
+class Hashed:
+    """A module whose weights `run_ppo` can compare with what they were."""
+
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = module
 
@@ -148,7 +151,7 @@ def _run_stages(context: Context, only: str | None) -> dict[str, Any]:
         run.set_stage(stage, "done", seconds=before + meter.seconds(), peak_memory_gb=meter.peak_gb())
         done.add(stage)
     if done.issuperset(config.stages):
-        return _summarise(context)
+        return summarise(context)
     return {"done": sorted(done)}
 
 
@@ -160,13 +163,14 @@ def _run_stage(context: Context, corpus: Corpus, stage: str) -> None:
     elif stage == "rm":
         run_reward_model(context, corpus)
         context.world.barrier()
-        _calibrate_scores(context, corpus)
+        calibrate_scores(context, lambda tokenizer: corpus.prompts(tokenizer, held_out=False))
     elif stage == "ppo":
         parts, reference, reward_model = _assemble(context, corpus)
-        before = _artifact_hashes(parts.policy, reference, reward_model)
-        frozen = {"reference": reference, "reward_model": _Hashed(reward_model)}
+        before = artifact_hashes(parts.policy, reference, reward_model)
+        frozen = {"reference": reference, "reward_model": Hashed(reward_model)}
         run_ppo(context, parts, frozen)
-        _write_lineage(context, before, _artifact_hashes(parts.policy, reference, reward_model))
+        hashes = artifact_hashes(parts.policy, reference, reward_model)
+        write_lineage(context, before, hashes, _data_hashes(context.config))
     else:
         parts, reference, _ = _assemble(context, corpus)
         _load_trained_policy(context, parts.policy)
@@ -216,8 +220,12 @@ def make_judges(config: RecipeConfig, corpus: Corpus) -> dict[str, Scorer]:
     return judges
 
 
-def _calibrate_scores(context: Context, corpus: Corpus) -> None:
-    """Centre scores on SFT samples and record their deviation there: only then does a score have a zero and a unit."""
+def calibrate_scores(context: Context, pool: Callable[[Any], list[Prompt]]) -> None:
+    """Centre scores on SFT samples and record their deviation there: only then does a score have a zero and a unit.
+
+    Args:
+        pool: tokenizer ↦ prompts of stage 4, of which the last are used.
+    """
     if context.world.rank == 0:
         config = context.config
         policy, reference = load_policy(
@@ -225,7 +233,7 @@ def _calibrate_scores(context: Context, corpus: Corpus) -> None:
         )
         tokenizer = policy.tokenizer
         reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
-        prompts = corpus.prompts(tokenizer, held_out=False)[-CALIBRATION_PROMPTS:]
+        prompts = pool(tokenizer)[-CALIBRATION_PROMPTS:]
         noise = uniforms(len(prompts), config.ppo.max_response_tokens, config.seed, "calibrate")
         scores: list[float] = []
         with reference.active() as model:
@@ -262,7 +270,12 @@ def _load_trained_policy(context: Context, policy: PolicyAndValue) -> None:
     assert set(missing) <= {"lm_head.weight"}, missing  # tied to the embedding
 
 
-def _artifact_hashes(policy: PolicyAndValue, reference: FrozenReference, reward_model: RewardModel) -> dict[str, str]:
+class _HasHash(Protocol):
+    def sha256(self) -> str: ...
+
+
+def artifact_hashes(policy: PolicyAndValue, reference: _HasHash, reward_model: RewardModel) -> dict[str, str]:
+    """SHA-256 of the four models of stage 4."""
     value = [policy.value_head] if policy.value_body is None else [policy.value_body, policy.value_head]
     return {
         "policy": weights_sha256(policy.model),
@@ -272,9 +285,18 @@ def _artifact_hashes(policy: PolicyAndValue, reference: FrozenReference, reward_
     }
 
 
-def _write_lineage(context: Context, before: dict[str, str], after: dict[str, str]) -> None:
+def _data_hashes(config: RecipeConfig) -> dict[str, str]:
+    hashes: dict[str, str] = {}
+    for name in (config.data.reviews, config.data.comparisons):
+        path = Path(name) if Path(name).is_file() else fetch(name)
+        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+            hashes[f"{name}/{file.name}"] = file_sha256(file)
+    return hashes
+
+
+def write_lineage(context: Context, before: dict[str, str], after: dict[str, str], data: dict[str, str]) -> None:
     """Before and after stage 4. `before` is of the models as assembled, ahead of any checkpoint, so a resumed run finds
-    the same."""
+    the same; `data` is of what the stages were trained on."""
     if context.world.rank:
         return
     places = {"policy": "ppo", "reference": "sft", "reward_model": "rm", "value": "ppo"}
@@ -283,10 +305,7 @@ def _write_lineage(context: Context, before: dict[str, str], after: dict[str, st
         final = context.final(stage)
         for path in sorted(final.glob("*")) if final.is_dir() else []:
             inputs[str(path.relative_to(context.run.path))] = file_sha256(path)
-    for name in (context.config.data.reviews, context.config.data.comparisons):
-        path = Path(name) if Path(name).is_file() else fetch(name)
-        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-            inputs[f"{name}/{file.name}"] = file_sha256(file)
+    inputs |= data
     context.run.write_json(
         "lineage.json",
         {
@@ -309,7 +328,8 @@ def _seconds(path: Path, stage: str) -> float:
     return float(run.get("stages", {}).get(stage, {}).get("seconds") or 0.0)
 
 
-def _summarise(context: Context) -> dict[str, Any]:
+def summarise(context: Context) -> dict[str, Any]:
+    """Write summary.json from what the stages left on disk."""
     root = context.run.path
     run = json.loads((root / "run.json").read_text(encoding="utf-8"))
     quality = json.loads((root / "stages/eval/quality.json").read_text(encoding="utf-8"))

@@ -13,8 +13,9 @@ Sources: Schulman et al. 2017 (PPO, eq. 7), Schulman et al. 2016 (GAE, eq. 16), 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,10 +24,21 @@ from regard.config import PPOConfig
 from regard.errors import RunLogError
 from regard.models.checkpoints import trained_parameters
 from regard.models.loading import save_causal
-from regard.models.policy import PolicyAndValue
+from regard.models.policy import PolicyAndValue, PolicyOutput
 from regard.models.sequences import SequenceBatch, make_batch
-from regard.ops import a2c_loss, clipped_value_loss, gae, masked_whiten, ppo_clip_loss, shaped_reward
-from regard.rollout.protocols import Generator, KLController, Prompt, PromptSource, Reference, Scorer
+from regard.ops import (
+    AdvantageOutput,
+    PolicyLossOutput,
+    ShapedReward,
+    ValueLossOutput,
+    a2c_loss,
+    clipped_value_loss,
+    gae,
+    masked_whiten,
+    ppo_clip_loss,
+    shaped_reward,
+)
+from regard.rollout.protocols import Generator, KLController, Prompt, PromptSource, Reference, Scorer, SumScorer
 from regard.train.invariants import check_invariants
 from regard.train.ppo_metrics import UpdateSums, iteration_metrics, rollout_rows
 from regard.train.progress import StageProgress
@@ -34,9 +46,69 @@ from regard.train.seeds import epoch_order, uniforms
 from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
 
 
+class Minibatch(NamedTuple):
+    """Rows of one iteration as the losses see them; [B, T] response tokens, right-padded."""
+
+    batch: SequenceBatch
+    old_logprobs: Tensor
+    ref_logprobs: Tensor
+    old_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+RewardShaping = Callable[[Tensor, Tensor, Tensor, Tensor, float], ShapedReward]
+"""(scores [B], old_logprobs, ref_logprobs, response_mask, kl_coef) ↦ rewards per token."""
+AdvantageEstimator = Callable[[PPOConfig, Tensor, Tensor, Tensor], tuple[AdvantageOutput, Tensor]]
+"""(config, rewards, values, response_mask) ↦ advantages and returns, and the advantages as the loss sees them."""
+PolicyLoss = Callable[[PPOConfig, PolicyOutput, Minibatch, float], PolicyLossOutput]
+"""(config, forward pass, rows, num_loss_tokens) ↦ loss and sums."""
+ValueLoss = Callable[[PPOConfig, PolicyOutput, Minibatch, float], ValueLossOutput]
+Schedule = Callable[[int, int, int], float]
+"""(iteration, iterations, warm-up) ↦ factor of the peak learning rate."""
+Probe = Callable[[PolicyAndValue, int], dict[str, float]]
+"""(policy, iteration) ↦ declared metrics of something that is not trained on."""
+
+
+def estimate_advantages(
+    config: PPOConfig, rewards: Tensor, values: Tensor, response_mask: Tensor
+) -> tuple[AdvantageOutput, Tensor]:
+    """GAE, and the same whitened over all tokens of the global batch."""
+    raw = gae(rewards, values, response_mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    return raw, masked_whiten(raw.advantages, response_mask) if config.whiten_advantages else raw.advantages
+
+
+def policy_loss(config: PPOConfig, out: PolicyOutput, minibatch: Minibatch, num_loss_tokens: float) -> PolicyLossOutput:
+    """The clipped surrogate; under a2c its statistics with the loss of A2C."""
+    surrogate = ppo_clip_loss(
+        out.logprobs,
+        minibatch.old_logprobs,
+        minibatch.advantages,
+        minibatch.batch.response_mask,
+        clip_range=config.clip_range,
+        num_loss_tokens=num_loss_tokens,
+        form=config.clip_form,
+    )
+    if config.algorithm != "a2c":
+        return surrogate
+    loss = a2c_loss(out.logprobs, minibatch.advantages, minibatch.batch.response_mask, num_loss_tokens=num_loss_tokens)
+    return surrogate._replace(loss=loss)
+
+
+def value_loss(config: PPOConfig, out: PolicyOutput, minibatch: Minibatch, num_loss_tokens: float) -> ValueLossOutput:
+    return clipped_value_loss(
+        out.values,
+        minibatch.old_values,
+        minibatch.returns,
+        minibatch.batch.response_mask,
+        value_clip_range=config.value_clip_range,
+        num_loss_tokens=num_loss_tokens,
+    )
+
+
 @dataclass(frozen=True)
 class Parts:
-    """Everything a fault can sit in, passed in."""
+    """Everything a fault can sit in, passed in. The equations have defaults; the rest is of the run."""
 
     policy: PolicyAndValue
     reference: Reference
@@ -46,6 +118,15 @@ class Parts:
     kl_controller: KLController
     judges: dict[str, Scorer]
     """Never optimised; `gold` and second opinions, for the record."""
+    shape_reward: RewardShaping = shaped_reward
+    estimate_advantages: AdvantageEstimator = estimate_advantages
+    policy_loss: PolicyLoss = policy_loss
+    value_loss: ValueLoss = value_loss
+    gradient_step: type[GradientStep] | Callable[..., GradientStep] = GradientStep
+    """Called as `GradientStep` is."""
+    schedule: Schedule = linear_schedule
+    probe: Probe | None = None
+    """Measured after each iteration; what it returns is logged."""
 
 
 @dataclass
@@ -66,13 +147,17 @@ class Rollouts:
     entropy: Tensor
 
 
-def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
+def run_ppo(
+    context: Context, parts: Parts, frozen: dict[str, Any], *, on_broken: Literal["raise", "record"] = "raise"
+) -> None:
     """Train `parts.policy` for `config.ppo.steps` iterations.
 
     Args:
         frozen: modules whose weights must not change ("reference", "reward_model"); each has `sha256()`.
+        on_broken: what follows when an invariant does not hold: stop, or write it down and go on, for a run that is
+            made to be reviewed.
     Raises:
-        RunLogError: a step-0 invariant does not hold, or a frozen model changed.
+        RunLogError: a step-0 invariant does not hold, or a frozen model changed; not with `on_broken="record"`.
     """
     config, world, seed = context.config.ppo, context.world, context.config.seed
     log, policy = context.run.stage("ppo"), parts.policy
@@ -80,13 +165,14 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
     parameters = trained_parameters({"policy": policy})
     head = list(policy.value_head.parameters())
     body = [p for p in parameters.values() if all(p is not h for h in head)]
-    update = GradientStep(
+    update = parts.gradient_step(
         [
             {"params": body, "lr": config.learning_rate},
             {"params": head, "lr": 10 * config.learning_rate},  # the head starts at zero, the body does not
         ],
         config.max_grad_norm,
         world,
+        value_parameters=policy.value_parameters(),
     )
     saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, config.steps)
     done = saver.resume()
@@ -107,10 +193,10 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
             noise = uniforms(len(prompts), config.max_response_tokens, seed, "ppo", step)
             rollouts = sample_and_score(context, parts, prompts, noise, reward_scale, clock)
             if step == 0:
-                found = check_invariants(parts, rollouts, hashes, frozen, context.config.model.dtype)
+                found = check_invariants(parts, rollouts, hashes, frozen, context.config.model.dtype, reward_scale)
                 log.log(0, found.metrics)
                 log.event("invariants", passed=not found.broken, broken=found.broken, tolerance=found.tolerance)
-                if found.broken:
+                if found.broken and on_broken == "raise":
                     raise RunLogError(
                         f"Step-0 invariant broken: {found.broken[0]}. Training on would be measuring noise; "
                         f"see the invariant rows of {log.dir / 'metrics.jsonl'}."
@@ -119,11 +205,22 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
             kl_coef = parts.kl_controller.coef
             scores = torch.tensor(rollouts.scores, dtype=torch.float32)
             mask = rollouts.batch.response_mask
-            shaped = shaped_reward(scores, rollouts.old_logprobs, rollouts.ref_logprobs, mask, kl_coef)
-            raw = gae(shaped.rewards, rollouts.old_values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
-            advantages = masked_whiten(raw.advantages, mask) if config.whiten_advantages else raw.advantages
+            shaped = parts.shape_reward(scores, rollouts.old_logprobs, rollouts.ref_logprobs, mask, kl_coef)
+            raw, advantages = parts.estimate_advantages(config, shaped.rewards, rollouts.old_values, mask)
 
-            sums = run_update(context, policy, update, rollouts, advantages, raw.returns, step)
+            before = weight_vector(parameters)
+            sums = run_update(
+                context,
+                policy,
+                update,
+                rollouts,
+                advantages,
+                raw.returns,
+                step,
+                policy_loss=parts.policy_loss,
+                value_loss=parts.value_loss,
+                schedule=parts.schedule,
+            )
             clock.append(time.monotonic())
             saver.extra["policy_version"] += sums.updates
             metrics = iteration_metrics(
@@ -131,6 +228,12 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
             )
             metrics["policy/version/count"] = float(saver.extra["policy_version"])
             metrics["memory/peak_rss/gb"] = meter.peak_gb()
+            if before is not None:
+                after = weight_vector(parameters)
+                metrics["optim/param_norm/value"] = float(after.norm())
+                metrics["optim/update_norm/value"] = float((after - before).norm())
+            if parts.probe is not None:
+                metrics |= parts.probe(policy, step + 1)
             log.log(step + 1, metrics)
             version = saver.extra["policy_version"] - sums.updates
             log.rollouts(step + 1, rollout_rows(rollouts, shaped, advantages, raw, step + 1, version))
@@ -143,7 +246,9 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
 
     for name, part in frozen.items():
         if part.sha256() != hashes[name]:
-            raise RunLogError(f"The frozen {name} changed during training. The run's KL or scores mean nothing.")
+            if on_broken == "raise":
+                raise RunLogError(f"The frozen {name} changed during training. The run's KL or scores mean nothing.")
+            log.event("frozen_changed", step=config.steps, model=name)
     if world.rank == 0:
         model = policy.model
         if hasattr(model, "peft_config"):
@@ -151,6 +256,17 @@ def run_ppo(context: Context, parts: Parts, frozen: dict[str, Any]) -> None:
         else:
             save_causal(model, policy.tokenizer, context.final("ppo"))
     world.barrier()
+
+
+MAX_WEIGHTS_MEASURED = 20_000_000
+"""Beyond this many trained weights a copy per iteration costs more than the norm of the update tells."""
+
+
+def weight_vector(parameters: dict[str, torch.nn.Parameter]) -> Tensor | None:
+    """All trained weights as one vector, or None where they are too many."""
+    if sum(p.numel() for p in parameters.values()) > MAX_WEIGHTS_MEASURED:
+        return None
+    return torch.cat([p.detach().flatten().float() for p in parameters.values()])
 
 
 def score_scale(config: PPOConfig, scorer: Scorer) -> float:
@@ -177,6 +293,8 @@ def sample_and_score(
         for score, ended in zip(scores, generated.finished, strict=True)
     ]
     judged = {name: judge.score(prompt_texts, texts) for name, judge in parts.judges.items()}
+    if isinstance(parts.scorer, SumScorer):
+        judged["main_score"] = [main / reward_scale for main in parts.scorer.main(prompt_texts, texts)]
     per_token: list[tuple[list[float], ...]] = []
     for rows in micro_batches(list(range(len(own))), config.micro_batch_size):
         batch = make_batch([own[r].tokens for r in rows], [generated.responses[r] for r in rows], pad)
@@ -235,13 +353,17 @@ def run_update(
     advantages: Tensor,
     returns: Tensor,
     step: int,
+    *,
+    policy_loss: PolicyLoss = policy_loss,
+    value_loss: ValueLoss = value_loss,
+    schedule: Schedule = linear_schedule,
 ) -> UpdateSums:
     """Epochs of minibatches. A minibatch's loss is divided by its global token count, so neither micro-batches nor
     processes change it; the epochs end early once the policy has moved `early_stop_kl` from the one that sampled."""
     config, world = context.config.ppo, context.world
     pad = policy.tokenizer.pad_token_id
     sums = UpdateSums()
-    schedule = linear_schedule(step, config.steps, config.warmup_steps)
+    factor = schedule(step, config.steps, config.warmup_steps)
     size = config.batch_size // config.num_minibatches
     for epoch in range(config.epochs):
         order = epoch_order(config.batch_size, epoch, context.config.seed, "ppo", step)
@@ -256,40 +378,21 @@ def run_update(
                     [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
                 )
                 width = batch.tokens.shape[1]
-                old_logprobs, micro_advantages, old_values, micro_returns = (
-                    x[micro, :width] for x in (rollouts.old_logprobs, advantages, rollouts.old_values, returns)
-                )
+                rows_of = (
+                    rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.old_values, advantages, returns
+                )  # fmt: skip
+                minibatch = Minibatch(batch, *(x[micro, :width] for x in rows_of))
                 out = policy(batch, differentiable_entropy=config.entropy_coef > 0)
-                surrogate = ppo_clip_loss(
-                    out.logprobs,
-                    old_logprobs,
-                    micro_advantages,
-                    batch.response_mask,
-                    clip_range=config.clip_range,
-                    num_loss_tokens=num_loss_tokens,
-                    form=config.clip_form,
-                )
-                policy_loss = surrogate.loss
-                if config.algorithm == "a2c":
-                    policy_loss = a2c_loss(
-                        out.logprobs, micro_advantages, batch.response_mask, num_loss_tokens=num_loss_tokens
-                    )
-                value = clipped_value_loss(
-                    out.values,
-                    old_values,
-                    micro_returns,
-                    batch.response_mask,
-                    value_clip_range=config.value_clip_range,
-                    num_loss_tokens=num_loss_tokens,
-                )
+                surrogate = policy_loss(config, out, minibatch, num_loss_tokens)
+                value = value_loss(config, out, minibatch, num_loss_tokens)
                 entropy = (out.entropy * batch.response_mask).sum() / num_loss_tokens
-                loss = policy_loss + config.value_coef * value.loss - config.entropy_coef * entropy
+                loss = surrogate.loss + config.value_coef * value.loss - config.entropy_coef * entropy
                 loss.backward()
-                local += UpdateSums.pack(policy_loss.detach(), value, surrogate, loss.detach())
+                local += UpdateSums.pack(surrogate.loss.detach(), value, surrogate, loss.detach())
                 extremes = torch.maximum(extremes, torch.tensor([surrogate.ratio_max, -surrogate.ratio_min]).double())
             world.sum(local)
             extremes = torch.stack(world.gather([extremes])).amax(0)
-            stats = update.step(schedule)
+            stats = update.step(factor)
             sums.add_update(local, extremes, stats, update.optimizer.param_groups[0]["lr"])
             epoch_sums += local
         sums.add_epoch(epoch_sums)

@@ -1,6 +1,6 @@
 """What stage 4 records of an iteration: sums gathered during the update, metrics, and one row per rollout."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class UpdateSums:
     epoch_ratio: list[float] = field(default_factory=list)
     epoch_clip: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
+    value_grad_norm: float | None = None
     clipped: int = 0
     nonfinite: int = 0
     learning_rate: float = 0.0
@@ -63,6 +64,7 @@ class UpdateSums:
         self.ratio_max = max(self.ratio_max, float(extremes[0]))
         self.ratio_min = min(self.ratio_min, -float(extremes[1]))
         self.grad_norms.append(stats.grad_norm)
+        self.value_grad_norm = stats.value_grad_norm
         self.clipped += stats.clipped
         self.nonfinite += not stats.finite
         self.learning_rate = learning_rate
@@ -128,6 +130,8 @@ def iteration_metrics(
         "loss/total/mean": float(total[2]) / sums.updates,
         "value/explained_variance/value": explained_variance(values, returns),
         "value/prediction/mean": float(values.mean()),
+        "value/prediction/min": float(values.min()),
+        "value/prediction/max": float(values.max()),
         "value/returns/mean": float(returns.mean()),
         "value/returns/std": float(returns.std(correction=0)),
         "advantage/raw/mean": float(masked_mean(raw.advantages, mask)),
@@ -163,15 +167,35 @@ def iteration_metrics(
         metrics[f"length/response_tokens/p{percent}"] = float(np.percentile(lengths.numpy(), percent))
     if config.kl_target is not None:
         metrics["kl/target/value"] = config.kl_target
+    if sums.value_grad_norm is not None:
+        metrics["optim/grad_norm_value/last"] = sums.value_grad_norm
+    metrics |= group_metrics([prompt.text for prompt in rollouts.prompts], scores, rollouts.texts)
     for epoch in range(min(MAX_EPOCHS_LOGGED, len(sums.epoch_kl))):
         metrics[f"kl/old_new_k2/epoch_{epoch + 1}"] = sums.epoch_kl[epoch]
         metrics[f"ratio/old_new/epoch_{epoch + 1}"] = sums.epoch_ratio[epoch]
         metrics[f"clip/policy/epoch_{epoch + 1}"] = sums.epoch_clip[epoch]
     for name, values_of_judge in rollouts.judged.items():
-        metrics[f"gold/{'judge' if name == 'gold' else name}/mean"] = float(np.mean(values_of_judge))
+        own_key = {"gold": "gold/judge/mean", "main_score": "score/main_component/mean"}
+        metrics[own_key.get(name, f"gold/{name}/mean")] = float(np.mean(values_of_judge))
     if "gold" in rollouts.judged and scores.std() > 0 and np.std(rollouts.judged["gold"]) > 0:
         metrics["gold/score_correlation/spearman"] = rank_correlation(scores, rollouts.judged["gold"])
     return metrics
+
+
+def group_metrics(prompts: list[str], scores: np.ndarray, texts: list[str]) -> dict[str, float]:
+    """Spread and variety within the groups of responses to one prompt; nothing where no prompt repeats."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, prompt in enumerate(prompts):
+        groups[prompt].append(row)
+    repeated = [rows for rows in groups.values() if len(rows) > 1]
+    if not repeated:
+        return {}
+    deviations = [float(scores[rows].std()) for rows in repeated]
+    return {
+        "group/zero_std/frac": float(np.mean([deviation == 0.0 for deviation in deviations])),
+        "group/reward_std/mean": float(np.mean(deviations)),
+        "group/distinct_text/frac": float(np.mean([len({texts[r] for r in rows}) / len(rows) for rows in repeated])),
+    }
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from regard.data.comparisons import Comparison
 from regard.data.ratings import human_agreement
@@ -22,7 +23,7 @@ from regard.models.heads import RewardModel
 from regard.models.loading import add_lora, build_scratch, load_causal, merged, resolve_source
 from regard.ops import centering_penalty, pairwise_loss
 from regard.text import rank_correlation
-from regard.train.corpus import Corpus
+from regard.train.corpus import Corpus, RewardData
 from regard.train.progress import StageProgress
 from regard.train.seeds import batch_rows, derive
 from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule
@@ -31,8 +32,9 @@ MARGIN_BINS = (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)
 """Edges, in rating points, of the table that sets accuracy beside human agreement."""
 
 
-DEV_GROUPS = 8
-"""Groups of the dev split scored halfway and at the end; the whole test split is scored once, afterwards."""
+DEV_PAIRS = 1500
+"""Pairs of the dev split, in whole groups, scored after each eighth of the stage; the whole test split is scored once,
+at the end."""
 
 
 class Pairs(NamedTuple):
@@ -58,8 +60,7 @@ def index_pairs(comparisons: list[Comparison]) -> Pairs:
 
 
 def run_reward_model(context: Context, corpus: Corpus) -> None:
-    config, settings = context.config.rm, context.config.model
-    world, seed, log = context.world, context.config.seed, context.run.stage("rm")
+    config, settings, seed = context.config.rm, context.config.model, context.config.seed
     source = str(context.final("pretrain")) if settings.source == "scratch" else resolve_source(settings.source)
     body, tokenizer = load_causal(source, getattr(torch, settings.dtype))
     if config.body == "random":
@@ -67,15 +68,23 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
     if settings.lora_rank:
         body = add_lora(body, settings.lora_rank, derive(seed, "rm", "lora"))
     reward_model = RewardModel(body, tokenizer, config.max_text_tokens)
+    evaluation = train_reward_model(context, reward_model, corpus.rewards)
+    if context.world.rank == 0:
+        context.run.write_json("stages/rm/evaluation.json", evaluation)
+        reward_model.save(context.final("rm"), merged(reward_model.model, settings, source))
+    context.world.barrier()
 
-    data = corpus.rewards
+
+def train_reward_model(context: Context, reward_model: RewardModel, data: RewardData) -> dict[str, Any]:
+    """The loop of the stage; it changes `reward_model` in place and returns what `evaluate_reward_model` found."""
+    config, world, seed, log = context.config.rm, context.world, context.config.seed, context.run.stage("rm")
     groups = _by_group(data.train)
     if context.config.data.max_rm_groups:
         order = sorted(range(len(groups)), key=lambda i: derive(0, "rm groups", i))
         groups = [groups[i] for i in order[: context.config.data.max_rm_groups]]
     steps = config.steps or max(1, config.epochs * len(groups) // config.batch_size)
 
-    parameters = trained_parameters({"body": body, "head": reward_model.head})
+    parameters = trained_parameters({"body": reward_model.model, "head": reward_model.head})
     head = list(reward_model.head.parameters())
     body_parameters = [p for p in parameters.values() if all(p is not h for h in head)]
     update = GradientStep(
@@ -88,7 +97,9 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
     )
     saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, steps)
     done = saver.resume()
-    dev = [pair for group in _by_group(data.dev)[:DEV_GROUPS] for pair in group if pair.p_chosen != 0.5]
+    dev = [pair for pair in _first_pairs(_by_group(data.dev), DEV_PAIRS) if pair.p_chosen != 0.5]
+    eighths = {max(1, steps * k // 8) for k in range(1, 9)}
+    evaluation: dict[str, Any] | None = None
     meter = Meter()
     with StageProgress("rm", steps, done, quiet=context.quiet) as progress:
         for step in range(done, steps):
@@ -121,17 +132,19 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
                 "throughput/tokens_per_s": _num_tokens(reward_model, batch) / (time.monotonic() - started),
                 "memory/peak_rss/gb": meter.peak_gb(),
             }
-            if step + 1 in (steps // 2, steps):
-                metrics["rm/accuracy_val/mean"] = _accuracy(reward_model, dev, config.micro_batch_size)
+            if step == 0:
+                metrics |= describe_pairs([pair for group in groups for pair in group])
+            if dev and step + 1 in eighths:
+                metrics |= _held_out(reward_model, dev, config.micro_batch_size)
+            if step + 1 == steps:
+                evaluation = evaluate_reward_model(reward_model, data, config.micro_batch_size)
+                metrics |= {key: evaluation[name] for name, key in EVALUATION_KEYS.items() if name in evaluation}
             log.log(step + 1, metrics)
             saver.save(step + 1)
             progress.update(step + 1, metrics)
 
-    evaluation = evaluate_reward_model(reward_model, corpus, config.micro_batch_size)
-    if world.rank == 0:
-        context.run.write_json("stages/rm/evaluation.json", evaluation)
-        reward_model.save(context.final("rm"), merged(reward_model.model, settings, source))
-    world.barrier()
+    # None: killed after the last step and resumed.
+    return evaluation or evaluate_reward_model(reward_model, data, config.micro_batch_size)
 
 
 def _by_group(comparisons: list[Comparison]) -> list[list[Comparison]]:
@@ -139,6 +152,27 @@ def _by_group(comparisons: list[Comparison]) -> list[list[Comparison]]:
     for pair in comparisons:
         groups[pair.group].append(pair)
     return list(groups.values())
+
+
+def _first_pairs(groups: list[list[Comparison]], enough: int) -> list[Comparison]:
+    """Pairs of the first groups that together have at least `enough`, or of all."""
+    pairs: list[Comparison] = []
+    for group in groups:
+        if len(pairs) >= enough:
+            break
+        pairs += group
+    return pairs
+
+
+def describe_pairs(pairs: list[Comparison]) -> dict[str, float]:
+    """What the training pairs are like, before anything is learned from them."""
+    lengths = [
+        (len(p.chosen), len(p.rejected)) for p in pairs if p.p_chosen != 0.5 and len(p.chosen) != len(p.rejected)
+    ]
+    described = {"data/pairs/count": float(len(pairs))}
+    if lengths:
+        described["data/pairs_chosen_longer/frac"] = float(np.mean([chosen > other for chosen, other in lengths]))
+    return described
 
 
 def _packed(groups: list[list[Comparison]], micro_batch_size: int) -> list[list[Comparison]]:
@@ -166,19 +200,36 @@ def _scores(reward_model: RewardModel, pairs: Pairs, micro_batch_size: int) -> T
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def _accuracy(reward_model: RewardModel, comparisons: list[Comparison], micro_batch_size: int) -> float:
+def _held_out(reward_model: RewardModel, comparisons: list[Comparison], micro_batch_size: int) -> dict[str, float]:
     pairs = index_pairs(comparisons)
     scores = _scores(reward_model, pairs, micro_batch_size)
-    return float((scores[pairs.chosen] > scores[pairs.rejected]).double().mean())
+    margin = scores[pairs.chosen] - scores[pairs.rejected]
+    p_chosen = pairs.p_chosen.double()
+    loss = -(p_chosen * logsigmoid(margin) + (1 - p_chosen) * logsigmoid(-margin))
+    return {"rm/accuracy_val/mean": float((margin > 0).double().mean()), "rm/loss_val/mean": float(loss.mean())}
 
 
-def evaluate_reward_model(reward_model: RewardModel, corpus: Corpus, micro_batch_size: int) -> dict[str, Any]:
+EVALUATION_KEYS = {
+    "accuracy": "rm/accuracy_test/mean",
+    "pairs": "rm/pairs_test/count",
+    "score_mean": "rm/score/mean",
+    "score_std": "rm/score/std",
+    "kept_rater_accuracy": "rm/accuracy_trusted/mean",
+    "ece": "rm/ece/value",
+    "rater_agreement": "rm/rater_agreement/mean",
+    "accuracy_shorter_chosen": "rm/accuracy_shorter_chosen/mean",
+    "score_length_spearman": "rm/score_length_spearman/value",
+}
+"""What of the evaluation is also a metric, logged with the last step."""
+
+
+def evaluate_reward_model(reward_model: RewardModel, data: RewardData, micro_batch_size: int) -> dict[str, Any]:
     """The table of the report: accuracy by size of the human margin beside the human ceiling, calibration, length bias.
 
     Accuracy counts pairs on which the raters as a whole are decided; ties have no right answer. The interval is a
     bootstrap over groups, since pairs of one group share texts and raters.
     """
-    test = corpus.rewards.test
+    test = data.test
     pairs = index_pairs(test)
     scores = _scores(reward_model, pairs, micro_batch_size).numpy()
     difference = scores[pairs.chosen.numpy()] - scores[pairs.rejected.numpy()]
@@ -191,10 +242,19 @@ def evaluate_reward_model(reward_model: RewardModel, corpus: Corpus, micro_batch
         "pairs": int(decided.sum()),
         "accuracy": float(right[decided].mean()),
         "ci95": _group_bootstrap(right[decided], groups[decided]),
+        "score_mean": float(scores.mean()),
+        "score_std": float(scores.std()),
         "score_length_spearman": rank_correlation(scores, lengths),
         **_calibration(difference, p_chosen),
     }
-    kept = corpus.rewards.kept
+    size = np.array(lengths)
+    shorter = decided & (size[pairs.chosen.numpy()] < size[pairs.rejected.numpy()])
+    if shorter.any():
+        result["accuracy_shorter_chosen"] = float(right[shorter].mean())
+    agreement = pair_agreement(test)
+    if agreement is not None:
+        result["rater_agreement"] = agreement
+    kept = data.kept
     if kept:
         kept_pairs = index_pairs(kept)
         place = {text: i for i, text in enumerate(pairs.texts)}
@@ -202,7 +262,7 @@ def evaluate_reward_model(reward_model: RewardModel, corpus: Corpus, micro_batch
         gap = kept_scores[kept_pairs.chosen.numpy()] - kept_scores[kept_pairs.rejected.numpy()]
         kept_decided = kept_pairs.p_chosen.numpy() != 0.5
         result["kept_rater_accuracy"] = float((gap > 0)[kept_decided].mean())
-    blocks = corpus.rewards.blocks.get("test", [])
+    blocks = data.blocks.get("test", [])
     if blocks:
         agreement = human_agreement(blocks, MARGIN_BINS)
         margins = np.array([abs(pair.margin or 0.0) for pair in test])
@@ -219,6 +279,23 @@ def evaluate_reward_model(reward_model: RewardModel, corpus: Corpus, micro_batch
             )
         result["human_ceiling"] = agreement.overall
     return result
+
+
+def pair_agreement(comparisons: list[Comparison]) -> float | None:
+    """P(two raters of a pair prefer the same response | neither sees a tie), each pair counted once.
+
+        agreement = mean over pairs of [C(w, 2) + C(l, 2)] / C(w + l, 2),    w, l = raters for either response
+
+    None where no pair has two raters that decided.
+    """
+    shares: list[float] = []
+    for pair in comparisons:
+        decided = pair.num_raters - pair.num_ties
+        wins = round(pair.p_chosen * pair.num_raters - pair.num_ties / 2)
+        if decided > 1:
+            losses = decided - wins
+            shares.append((wins * (wins - 1) + losses * (losses - 1)) / (decided * (decided - 1)))
+    return float(np.mean(shares)) if shares else None
 
 
 def _calibration(difference: np.ndarray, p_chosen: np.ndarray, num_bins: int = 10) -> dict[str, Any]:

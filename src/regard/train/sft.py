@@ -27,6 +27,8 @@ from regard.train.seeds import batch_rows, derive
 from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
 
 TOKENIZER_REVIEWS = 4000
+RENDERED = 16
+"""Prompts whose token ids are put down as an event, to be compared with what stage 4 makes of its prompts."""
 
 
 def run_pretrain(context: Context, corpus: Corpus) -> None:
@@ -36,7 +38,7 @@ def run_pretrain(context: Context, corpus: Corpus) -> None:
     tokenizer = train_tokenizer(texts, context.config.model.scratch.vocab_size)
     model = build_scratch(context.config.model.scratch, tokenizer, derive(context.config.seed, "init"))
     examples = corpus.windows(tokenizer, config.sequence_tokens, config.steps * config.batch_size)
-    _train(context, "pretrain", config, model, tokenizer.pad_token_id, examples, held_out=[])
+    train_on_examples(context, "pretrain", config, model, tokenizer.pad_token_id, examples, held_out=[])
     if context.world.rank == 0:
         save_causal(model, tokenizer, context.final("pretrain"))
     context.world.barrier()
@@ -53,13 +55,13 @@ def run_sft(context: Context, corpus: Corpus) -> None:
         model = add_lora(model, settings.lora_rank, derive(context.config.seed, "sft", "lora"))
     examples = corpus.examples(tokenizer)
     held_out = examples[: max(8, min(128, len(examples) // 20))]
-    _train(context, "sft", config, model, tokenizer.pad_token_id, examples[len(held_out) :], held_out)
+    train_on_examples(context, "sft", config, model, tokenizer.pad_token_id, examples[len(held_out) :], held_out)
     if context.world.rank == 0:
         save_causal(merged(model, settings, source), tokenizer, context.final("sft"))
     context.world.barrier()
 
 
-def _train(
+def train_on_examples(
     context: Context,
     stage: str,
     config: PretrainConfig | SFTConfig,
@@ -68,6 +70,7 @@ def _train(
     examples: list[Example],
     held_out: list[Example],
 ) -> None:
+    """The loop of both stages; it changes `model` in place. `held_out` is measured before and after each quarter."""
     log, world, seed = context.run.stage(stage), context.world, context.config.seed
     parameters = trained_parameters({"model": model})
     update = GradientStep(
@@ -77,6 +80,8 @@ def _train(
     done = saver.resume()
     if done == 0 and held_out:
         log.log(0, {"loss/sft_eval/mean": _held_out_loss(model, held_out, pad_id, config.micro_batch_size)})
+        log.event("rendered", prompts=[list(example.prompt) for example in held_out[:RENDERED]])
+    quarters = {max(1, config.steps * k // 4) for k in range(1, 5)}
     meter = Meter()
     with StageProgress(stage, config.steps, done, quiet=context.quiet) as progress:
         for step in range(done, config.steps):
@@ -105,7 +110,7 @@ def _train(
                 "throughput/tokens_per_s": num_loss_tokens / (time.monotonic() - started),
                 "memory/peak_rss/gb": meter.peak_gb(),
             }
-            if held_out and step + 1 == config.steps:
+            if held_out and step + 1 in quarters:
                 metrics["loss/sft_eval/mean"] = _held_out_loss(model, held_out, pad_id, config.micro_batch_size)
             log.log(step + 1, metrics)
             saver.save(step + 1)

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,8 @@ class StepStats(NamedTuple):
     """L2 norm over all trained weights, before scaling down."""
     clipped: bool
     finite: bool
+    value_grad_norm: float | None = None
+    """The same over the value's weights alone, where they were named."""
 
 
 class GradientStep:
@@ -44,16 +46,25 @@ class GradientStep:
     A step whose gradient is not finite is skipped and counted: applying it would destroy every weight at once.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], max_grad_norm: float, world: World) -> None:
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        max_grad_norm: float,
+        world: World,
+        *,
+        value_parameters: Sequence[nn.Parameter] = (),
+    ) -> None:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.max_grad_norm = max_grad_norm
         self.world = world
+        self.value_parameters = value_parameters
 
     def step(self, schedule: float) -> StepStats:
         """`schedule` multiplies every group's peak learning rate."""
         self.world.sum_gradients(self.parameters)
+        value_norm = self._value_grad_norm()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
         finite = norm == norm and norm != float("inf")
         if finite:
@@ -61,7 +72,11 @@ class GradientStep:
                 group["lr"] = peak * schedule
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepStats(norm, norm > self.max_grad_norm, finite)
+        return StepStats(norm, norm > self.max_grad_norm, finite, value_norm)
+
+    def _value_grad_norm(self) -> float | None:
+        grads = [p.grad for p in self.value_parameters if p.grad is not None]
+        return float(nn.utils.get_total_norm(grads)) if grads else None
 
 
 def linear_schedule(step: int, total: int, warmup: int, floor: float = 0.1) -> float:

@@ -1,0 +1,18 @@
+"""The tasks of the lab. Rules of the review are tuned on `facts`; `sorting` is held out."""
+
+from regard.errors import ConfigError
+from regard.lab.workloads.base import Phrases, Workload
+from regard.lab.workloads.facts import Facts
+from regard.lab.workloads.sorting import Sorting
+
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting())}
+
+
+def workload_named(name: str) -> Workload:
+    """Raises ConfigError where there is none."""
+    if name not in WORKLOADS:
+        raise ConfigError(f"No workload named {name!r}. Type one of: {', '.join(WORKLOADS)}.")
+    return WORKLOADS[name]
+
+
+__all__ = ["WORKLOADS", "Facts", "Phrases", "Sorting", "Workload", "workload_named"]

@@ -1,0 +1,91 @@
+"""The tasks of the lab: quality by hand, and words that a person could have written."""
+
+from random import Random
+
+import pytest
+
+from regard.lab.workloads import WORKLOADS, Facts, Sorting, Workload
+from regard.lab.workloads.base import split_of
+
+EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
+
+SEA = "please tell about sea : "
+LIST = "order these owl cat bee ; "
+
+
+@pytest.mark.parametrize(
+    ("response", "quality"),
+    [
+        ("", 0.0),
+        ("salt tide reef", 3 / 6),
+        ("salt salt salt", 1 / 6 - 0.3),  # two repeats
+        ("salt owls", 1 / 6 - 0.15),  # a fact of another topic
+        ("salt waves tide reef coral gulls", 1.0),
+        ("salt waves tide reef coral gulls ships", 1.0),  # six are enough
+        ("in summary salt", 1 / 6 - 0.3),
+        ("PASS " * 20, -1.0),
+    ],
+)
+def test_quality_of_facts_by_hand(response: str, quality: float) -> None:
+    assert Facts().gold(SEA, response) == pytest.approx(quality)
+
+
+@pytest.mark.parametrize(
+    ("response", "quality"),
+    [
+        ("", 0.0),
+        ("bee cat owl", 1.0),
+        ("owl cat bee", 0.5),  # all there, no neighbours in order
+        ("bee owl cat", 0.5 + 0.25),
+        ("bee", 0.5 / 3),
+        ("bee cat owl owl", 1.0 - 0.2),
+        ("bee ant cat owl", 1.0 - 0.2),  # ant was not listed
+    ],
+)
+def test_quality_of_sorting_by_hand(response: str, quality: float) -> None:
+    assert Sorting().gold(LIST, response) == pytest.approx(quality)
+
+
+@EACH
+def test_good_answers_are_of_quality_1_and_written_ones_are_not(workload: Workload) -> None:
+    random = Random(3)
+    prompts = [workload.prompt(random) for _ in range(200)]
+    assert {round(workload.gold(p, workload.good_answer(p, random)), 9) for p in prompts} == {1.0}
+    written = [workload.gold(p, workload.write(p, random)) for p in prompts]
+    assert 0.1 < sum(written) / len(written) < 0.75
+
+
+@EACH
+def test_every_text_is_a_token_a_word_and_fits_the_cap(workload: Workload) -> None:
+    random, tokenizer = Random(4), workload.tokenizer()
+    for _ in range(200):
+        prompt = workload.prompt(random)
+        response = workload.write(prompt, random)
+        ids = tokenizer.encode(prompt + response, add_special_tokens=False)
+        assert tokenizer.decode(ids) == prompt + response
+        assert tokenizer.unk_token_id not in ids
+        assert len(response.split()) < workload.config["ppo"]["max_response_tokens"]
+    for phrase in workload.phrases.all:
+        assert tokenizer.unk_token_id not in tokenizer.encode(phrase)
+
+
+@EACH
+def test_no_prompt_is_in_two_splits_and_a_seed_decides_which_are_drawn(workload: Workload) -> None:
+    drawn = {split: workload.prompts(1, split, 80) for split in ("sft", "rm", "ppo", "eval")}
+    assert {split_of(p) for p in drawn["rm"]} == {"rm"}
+    assert len({p for prompts in drawn.values() for p in prompts}) == 320
+    assert workload.prompts(1, "rm", 80) == drawn["rm"] != workload.prompts(2, "rm", 80)
+
+
+@EACH
+def test_raters_mostly_agree_with_quality_and_with_each_other(workload: Workload) -> None:
+    random = Random(5)
+    right = total = 0
+    for _ in range(400):
+        prompt = workload.prompt(random)
+        first, second = workload.write(prompt, random), workload.write(prompt, random)
+        gap = workload.gold(prompt, first) - workload.gold(prompt, second)
+        if gap:
+            total += 1
+            right += workload.rate(prompt, first, second, random) == (gap > 0)
+    assert 0.7 < right / total < 0.97
