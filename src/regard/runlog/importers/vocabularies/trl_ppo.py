@@ -1,8 +1,8 @@
 """TRL's PPO trainer up to 1.12.0, and its predecessor up to 0.11.
 
 `objective/kl` is a sum over the response; `policy/approxkl_avg`, `policy/entropy_avg` and `val/ratio` average over
-padding too (trl#6809); `objective/entropy` counted each pad as one nat of certainty and so could fall below 0 (trl#2496);
-1.12.0 masks it, but a log does not state its version. `objective/scores` contains the missing-EOS penalty.
+padding too (trl#6809). `objective/entropy` counted each pad as one nat of certainty and so could fall below 0
+(trl#2496); 1.12.0 masks it, but a log does not state its version. `objective/scores` contains the missing-EOS penalty.
 """
 
 from regard.runlog.importers.vocabulary import HF_TRAINER, Vocabulary, kl_by
