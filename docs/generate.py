@@ -1,4 +1,4 @@
-"""Write docs/reference/: metrics, configuration, command line and detectors, each from the code that defines it."""
+"""Write docs/reference/, each page from the code that defines what it tells."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,10 @@ import typer
 from regard.cli.explain import config_fields
 from regard.cli.main import app
 from regard.review import catalogue
+from regard.review.causes import all_causes
+from regard.review.causes_doc import cause_doc
 from regard.review.schema import schema_markdown
+from regard.review.signs import all_signs
 from regard.runlog.docs import metrics_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -51,11 +54,26 @@ def detectors_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def causes_markdown() -> str:
+    lines = ["# Causes", "", "The roots that `regard review` knows. Generated; do not edit.", ""]
+    lines += ["| id | name | stage |", "|---|---|---|"]
+    lines += [f"| {one.id} | {one.name} | {one.stage} |" for one in all_causes().values()]
+    for one in all_causes().values():
+        title, _, body = cause_doc(one).partition("\n")
+        body = body.strip().replace("\n## ", "\n### ")
+        lines += ["", f"## {title}", "", body]
+    lines += ["", "# Signs", "", "Questions to the record that tell causes apart. A sign is no finding by itself.", ""]
+    lines += ["| sign | what it asks |", "|---|---|"]
+    lines += [f"| `{one.name}` | {' '.join(one.doc.split())} |" for one in all_signs().values()]
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "metrics.md": metrics_markdown,
     "config.md": config_markdown,
     "cli.md": cli_markdown,
     "detectors.md": detectors_markdown,
+    "causes.md": causes_markdown,
     "review-result.md": schema_markdown,
 }
 
