@@ -501,6 +501,8 @@ _PROGRESS = [
           direction="lower"),
     _spec("data/pairs/count", "comparisons that the reward model is trained on", "total", "pairs",
           "Different comparisons, however often each is used."),
+    _spec("data/epochs/count", "passes over the training data", "total since the stage began", "epochs",
+          "Below 1 some of the data were never used."),
     _spec("data/pairs_chosen_longer/frac", "training pairs whose chosen text is the longer",
           "share of the pairs that are decided and differ in length", "fraction",
           "Far from 0.5 where length and preference go together, for a good reason or a bad one."),

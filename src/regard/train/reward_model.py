@@ -129,6 +129,7 @@ def train_reward_model(context: Context, reward_model: RewardModel, data: Reward
                 "optim/grad_clipped/frac": float(stats.clipped),
                 "optim/nonfinite_grads/count": float(not stats.finite),
                 "optim/learning_rate/last": config.learning_rate * schedule,
+                "data/epochs/count": (step + 1) * config.batch_size / len(groups),
                 "throughput/tokens_per_s": _num_tokens(reward_model, batch) / (time.monotonic() - started),
                 "memory/peak_rss/gb": meter.peak_gb(),
             }

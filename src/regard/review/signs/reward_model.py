@@ -1,0 +1,217 @@
+"""What tells faults of the reward model apart: how good it is, what else its score follows, its scale, its parts."""
+
+import numpy as np
+
+from regard.review.facts import Facts
+from regard.review.outcome import Onset
+from regard.review.ranking import Concordance, between_groups, concordance, start_rows
+from regard.review.signs import Answer, no, sign, unknown, yes
+from regard.review.signs.data import AGREEMENT, PAIRS, TEST, TRUSTED, accuracy_error, last
+from regard.review.statistics import first_of, smooth
+
+TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
+DATA, EPOCHS, LONGER = "data/pairs/count", "data/epochs/count", "data/pairs_chosen_longer/frac"
+SCORE_STD, SCALE, RM_STD = "score/reward_model/std", "score/reward_scale/value", "rm/score/std"
+ALONE, ECE = "invariant/score_alone_max_diff/value", "rm/ece/value"
+
+
+@sign("accuracy-far-below-raters")
+def accuracy_far_below_raters(facts: Facts) -> Answer:
+    """On held-out pairs the reward model is not even half as far above chance as two raters agree."""
+    accuracy, agreement = last(facts.rm, *TEST), last(facts.rm, AGREEMENT)
+    if accuracy is None or agreement is None:
+        return unknown("There is no accuracy beside the raters' agreement.", AGREEMENT, TEST[0])
+    text = f"Right on {accuracy:.2f} of the held-out pairs, where two raters agree on {agreement:.2f}."
+    return yes(text) if agreement > 0.6 and accuracy < 0.5 + 0.5 * (agreement - 0.5) else no(text)
+
+
+@sign("reward-model-weak")
+def reward_model_weak(facts: Facts) -> Answer:
+    """Right on fewer than 60 % of the held-out pairs, by trusted labels where there are any."""
+    accuracy = last(facts.rm, TRUSTED, *TEST)
+    if accuracy is None:
+        return unknown("There is no accuracy on held-out pairs.", TRUSTED, *TEST)
+    text = f"Right on {accuracy:.2f} of the held-out pairs."
+    return yes(text) if accuracy < 0.6 else no(text)
+
+
+@sign("few-training-pairs")
+def few_training_pairs(facts: Facts) -> Answer:
+    """The reward model saw fewer than 1,000 different comparisons."""
+    pairs = last(facts.rm, DATA)
+    if pairs is None:
+        return unknown("The number of training pairs is not logged.", DATA)
+    seen = pairs * min(1.0, last(facts.rm, EPOCHS) or 1.0)
+    text = f"The reward model saw {seen:.0f} different comparisons."
+    return yes(text) if seen < 1000 else no(text)
+
+
+@sign("training-accuracy-far-above-held-out")
+def training_accuracy_far_above_held_out(facts: Facts) -> Answer:
+    """The reward model is right on its training pairs by 12 points more than on others, and by 3 SE."""
+    train = first_of(facts.rm, (TRAIN,), 8) if facts.rm else None
+    held_out, error = last(facts.rm, *TEST), accuracy_error(facts)
+    if train is None or held_out is None or error is None:
+        return unknown("There is no accuracy on training pairs beside that on others.", TRAIN, TEST[0], PAIRS)
+    late = float(train.values[-max(4, len(train.values) // 4) :].mean())
+    text = f"Right on {late:.2f} of the training pairs at the end, on {held_out:.2f} of others."
+    return yes(text) if late - held_out > max(0.12, 3 * error) else no(text)
+
+
+@sign("reward-model-miscalibrated")
+def reward_model_miscalibrated(facts: Facts) -> Answer:
+    """Stated and observed preference differ by more than 10 points on average (expected calibration error)."""
+    value = last(facts.rm, ECE)
+    if value is None:
+        return unknown("The calibration of the reward model is not logged.", ECE)
+    text = f"Expected calibration error {value:.3f} on held-out pairs."
+    return yes(text) if value > 0.1 else no(text)
+
+
+# What the score follows
+
+
+def _of_score(facts: Facts, column: str) -> Concordance | None:
+    sample = facts.rollouts
+    if sample is None or not sample.has("score", column):
+        return None
+    return concordance(sample, sample.numbers["score"], sample.numbers[column], start_rows(sample))
+
+
+@sign("score-worse-than-its-test")
+def score_worse_than_its_test(facts: Facts) -> Answer:
+    """On the first rollouts the score orders pairs as gold does less often than it did on the test pairs, by 10 points
+    and 3 SE: between its test and stage 4 something happens to the score, or to what is scored."""
+    trusted, error, agreement = last(facts.rm, TRUSTED), accuracy_error(facts), _of_score(facts, "gold")
+    if trusted is None or error is None:
+        return unknown("There is no accuracy by trusted labels with its number of pairs.", TRUSTED, PAIRS)
+    if agreement is None or not agreement.within_prompts:
+        return unknown("No prompt has several responses that a judge scored too.", "rollouts: gold")
+    text = f"On the first rollouts score and judge order {agreement} of the pairs alike, on test pairs {trusted:.2f}."
+    noise = (error**2 + agreement.error**2) ** 0.5
+    return yes(text) if trusted - agreement.share > max(0.1, 3 * noise) else no(text)
+
+
+@sign("score-follows-length")
+def score_follows_length(facts: Facts) -> Answer:
+    """On the first rollouts the score prefers the longer response in more pairs than gold does, by 15 points and 2 SE,
+    and in more than 60 %."""
+    by_score, sample = _of_score(facts, "length"), facts.rollouts
+    if sample is None or by_score is None:
+        return unknown("The first rollouts have no score with a length.", "rollouts: length")
+    gold = sample.numbers["gold"]
+    by_gold = concordance(sample, gold, sample.numbers["length"], start_rows(sample)) if sample.has("gold") else None
+    if by_score.share <= 0.6:
+        return no(f"On the first rollouts the score prefers the longer response in {by_score} of the pairs.")
+    if by_gold is None:
+        return unknown("The score prefers the longer response, and no judge says whether that is right.",
+                       "rollouts: gold")  # fmt: skip
+    text = f"The score prefers the longer response in {by_score} of the first pairs, gold in {by_gold}."
+    return yes(text) if by_score.share - by_gold.share > max(0.15, 2 * by_score.error) else no(text)
+
+
+@sign("shorter-chosen-misranked")
+def shorter_chosen_misranked(facts: Facts) -> Answer:
+    """Of the held-out pairs whose chosen text is the shorter, the reward model ranks fewer than half right, and 15
+    points fewer than of all."""
+    shorter, all_pairs = last(facts.rm, SHORTER), last(facts.rm, *TEST)
+    if shorter is None or all_pairs is None:
+        return unknown("Accuracy on pairs whose chosen text is the shorter is not logged.", SHORTER)
+    text = f"Right on {shorter:.2f} of the pairs whose chosen text is the shorter, on {all_pairs:.2f} of all."
+    return yes(text) if shorter < min(0.5, all_pairs - 0.15) else no(text)
+
+
+@sign("chosen-mostly-longer")
+def chosen_mostly_longer(facts: Facts) -> Answer:
+    """In more than 65 % of the training pairs the chosen text is the longer."""
+    value = last(facts.rm, LONGER)
+    if value is None:
+        return unknown("The lengths of the training pairs are not logged.", LONGER)
+    text = f"In {value:.0%} of the training pairs the chosen text is the longer."
+    return yes(text) if value > 0.65 else no(text)
+
+
+@sign("score-depends-on-prompt")
+def score_depends_on_prompt(facts: Facts) -> Answer:
+    """On the first rollouts more than 60 % of the variance of the score lies between prompts, and at least 30 points
+    more than of gold's."""
+    sample = facts.rollouts
+    if sample is None or not sample.has("score"):
+        return unknown("The rollouts have no score.", "rollouts: score")
+    rows = start_rows(sample)
+    of_score = between_groups(sample, sample.numbers["score"], rows)
+    if of_score is None:
+        return unknown("No prompt has several responses in a step.", "rollouts: prompt_id")
+    if of_score <= 0.6:
+        return no(f"{max(0.0, of_score):.0%} of the variance of the first scores lies between prompts.")
+    of_gold = between_groups(sample, sample.numbers["gold"], rows) if sample.has("gold") else None
+    if of_gold is None:
+        return unknown("The score differs between prompts, and no judge says whether it should.", "rollouts: gold")
+    text = (
+        f"{of_score:.0%} of the variance of the first scores lies between prompts, of gold's {max(0.0, of_gold):.0%}."
+    )
+    return yes(text) if of_score - of_gold > 0.3 else no(text)
+
+
+@sign("score-changes-when-alone")
+def score_changes_when_alone(facts: Facts) -> Answer:
+    """A response scored alone gets another score than among the batch, by a tenth of the scores' deviation."""
+    value = last(facts.policy, ALONE)
+    if value is None:
+        return unknown("No response of the first batch was scored again alone.", ALONE)
+    text = f"Alone, a response's score differs by {value:.2g} deviations from its score in the batch."
+    return yes(text) if value > 0.1 else no(text)
+
+
+# Scale
+
+
+@sign("score-deviation-off")
+def score_deviation_off(facts: Facts) -> Answer:
+    """The first scores spread more than 2.5 times as wide, or as narrow, as the reward model's on its test texts."""
+    first, made = first_of(facts.policy, (SCORE_STD,)) if facts.policy else None, last(facts.rm, RM_STD)
+    scale = last(facts.policy, SCALE)
+    if first is None or made is None or scale is None or made <= 0:
+        return unknown("The spread of the scores is not logged both for the test texts and in stage 4.",
+                       RM_STD, SCORE_STD)  # fmt: skip
+    value = float(np.median(first.values[:3])) * scale / made
+    text = f"The first scores spread {value:.2f} times as wide as the reward model's on its test texts."
+    return no(text) if 0.4 <= value <= 2.5 else yes(text, Onset(int(first.steps[0]), (0, int(first.steps[0]))))
+
+
+@sign("score-deviation-jumps")
+def score_deviation_jumps(facts: Facts) -> Answer:
+    """From one step to the next the spread of the scores grows to more than 2.5 times what it was, and stays there."""
+    reading = first_of(facts.policy, (SCORE_STD,), 12) if facts.policy else None
+    if reading is None:
+        return unknown("The spread of the scores is not logged for twelve steps.", SCORE_STD)
+    values, width = smooth(reading.values), 4
+    best, where = 0.0, width
+    for place in range(width, len(values) - width + 1):
+        before, after = values[max(0, place - 8) : place].max(), values[place : place + width].min()
+        if before > 0 and after / before > best:
+            best, where = float(after / before), place
+    text = f"At most the scores' spread grows {best:.2f}-fold within a step, at step {reading.steps[where]}."
+    if best <= 2.5:
+        return no(text)
+    low, high = reading.steps[max(0, where - 2)], reading.steps[min(len(values) - 1, where + 1)]
+    return yes(text, Onset(int(reading.steps[where]), (int(low), int(high))))
+
+
+# Components
+
+
+@sign("bonus-drives-score")
+def bonus_drives_score(facts: Facts) -> Answer:
+    """More than 70 % of what the score gains over the run is not of the part that measures the task, and that part
+    gains less than a quarter of its own deviation."""
+    sample = facts.rollouts
+    if sample is None or not sample.has("score", "main_score"):
+        return unknown("The parts of the score are not recorded.", "rollouts: main_score")
+    score, main = sample.numbers["score"], sample.numbers["main_score"]
+    early, late = sample.early(), sample.late()
+    gain, of_main = (float(np.nanmean(x[late]) - np.nanmean(x[early])) for x in (score, main))
+    spread = float(np.nanstd(main[early]))
+    text = f"From the first to the last tenth the score gains {gain:.2f}, its main part {of_main:.2f}."
+    dominated = gain > 0.25 * float(np.nanstd(score[early])) and gain - of_main > 0.7 * gain
+    return yes(text) if dominated and of_main < 0.25 * spread else no(text)
