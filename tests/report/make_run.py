@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from regard.runlog.rollouts import encode_rollouts, rollouts_name
 from regard.runlog.writer import RunWriter
 
 STAGES = ("pretrain", "sft", "rm", "ppo", "eval")
@@ -174,6 +175,25 @@ def _policy(run: RunWriter, steps: int, collapse: bool, nan_steps: tuple[int, ..
         if step % 20 == 0:
             row = {"rollout_id": f"{step}-0", "prompt": PROMPT, "response": GOOD, "score": score, "gold": gold}
             log.rollouts(step, [row])
+
+
+def add_rollouts(path: Path, step: int, texts: list[str], scores: list[float]) -> list[str]:
+    """Replace the rollouts of one step of stage 4 by these responses to prompts p0, p1 …; returns their ids."""
+    rows = [
+        {
+            "rollout_id": f"ppo-{step:06d}-{i:05d}",
+            "prompt_id": f"p{i}",
+            "prompt": f"The film number {i} is",
+            "response": text,
+            "score": score,
+            "length": len(text.split()),
+            "truncated": False,
+        }
+        for i, (text, score) in enumerate(zip(texts, scores, strict=True))
+    ]
+    target = path / "stages/ppo/rollouts" / rollouts_name(step)
+    target.write_bytes(encode_rollouts(step, rows))
+    return [row["rollout_id"] for row in rows]
 
 
 def _lineage(run: RunWriter, broken_reference: bool) -> None:

@@ -13,7 +13,7 @@ from regard.report.review_text import render_review_text
 from regard.review import Review, schema
 from regard.review import review as review_run
 from regard.runlog.files import write_atomic
-from regard.runlog.importers import SOURCES, read_any
+from regard.runlog.importers import SOURCES, check_source, read_any, read_mapping
 
 LEVELS: dict[str, tuple[str, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 STYLES = ("text", "json", "html")
@@ -58,6 +58,9 @@ def review(
     style = "json" if as_json else style
     _check_options(paths, style, fail_on, watch, every, on_error, out)
     if watch:
+        check_source(source)  # what will never be right is not waited for
+        if mapping is not None:
+            read_mapping(mapping)
         return watch_run(
             paths[0],
             lambda: review_run(read_any(paths[0], source, mapping)),

@@ -6,7 +6,7 @@ from typing import Any
 
 from regard.report.figures import Figure, chosen_rows
 from regard.report.model import Curve
-from regard.report.numbers import show
+from regard.report.numbers import is_finite, show
 from regard.report.svg import Kind, Plot, y_domain
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import StageLog
@@ -59,7 +59,8 @@ def evidence_figure(
     curve: Curve, evidence: Mapping[str, Any], finding: Mapping[str, Any], steps: tuple[float, float]
 ) -> Figure:
     """The curve over the shared range of steps, the onset interval shaded, the limit dashed, the value ringed."""
-    limit, value = value_of(evidence.get("threshold")), value_of(evidence.get("value"))
+    value = value_of(evidence.get("value"))
+    limit = value_of(evidence.get("threshold")) if is_finite(value) else None  # NaN is held against nothing
     finite = [v for v in curve.values if math.isfinite(v)]
     kind = _kind(curve.key, finite)
     low, high = y_domain(finite, kind)

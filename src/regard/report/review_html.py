@@ -53,11 +53,12 @@ _HARMLESS = frozenset("\n\t\u00ad\u200c\u200d")
 
 def render_review_html(review: Review) -> str:
     """The whole page. Text of the run is escaped; only drawings made here are inserted as they are."""
-    page = _page(review.to_json(), review.run)
+    page = render_result(review.to_json(), review.run)
     return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
-def _page(result: dict[str, Any], run: RunLog) -> str:
+def render_result(result: dict[str, Any], run: RunLog) -> str:
+    """The page of a review result and the record it was made from."""
     causes = sorted(result["causes"], key=lambda cause: -(value_of(cause.get("probability")) or 0.0))
     findings = [_finding(one, run, causes) for one in result["findings"]]
     return (
@@ -216,6 +217,7 @@ def _environment() -> Environment:
     made.finalize = _visible_if_text
     made.filters["prose"] = prose
     made.filters["number"] = lambda value: show(value_of(value)) if value_of(value) is not None else str(value)
+    made.filters["measure"] = lambda value: f"{value:.0f}" if value == round(value) else show(value)
     made.filters["when"] = when
     made.filters["setting"] = setting
     made.globals["cause_id"] = cause_id

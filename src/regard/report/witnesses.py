@@ -27,7 +27,7 @@ MAX_EARLY = 2000
 MAX_FILES = 300
 """Files in which the rollouts that a finding names are looked for, the nearest to its step first."""
 
-MAX_CHARACTERS = 1500
+MAX_CHARACTERS = 1200
 """Shown of a text; a page with whole novels is of no use to anyone."""
 
 MEASURES = (

@@ -3,6 +3,6 @@
 Two questions are apart: which file format holds the numbers (`containers/`), and what its keys mean (`vocabularies/`).
 """
 
-from regard.runlog.importers.read import SOURCES, read_any
+from regard.runlog.importers.read import SOURCES, check_source, read_any, read_mapping
 
-__all__ = ["SOURCES", "read_any"]
+__all__ = ["SOURCES", "check_source", "read_any", "read_mapping"]

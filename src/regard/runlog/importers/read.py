@@ -48,10 +48,7 @@ def read_any(path: Path | str, source: str | None = None, mapping: Path | None =
         RunLogError: there is nothing to read, or `source` or `mapping` cannot be used.
     """
     path = Path(path)
-    if source is not None and source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(SOURCES)}."
-        raise RunLogError(f"No log is known by the name {source!r}. {hint}")
+    check_source(source)
     if not path.exists():
         raise RunLogError(f"{path} does not exist. Give a run directory or a log file.")
     ours = path.parent if path.name == "run.json" else path
@@ -63,9 +60,17 @@ def read_any(path: Path | str, source: str | None = None, mapping: Path | None =
     except OSError as error:
         raise RunLogError(f"{path} cannot be read ({error.strerror}). Give a file that you may read.") from error
     table.config = {**_config_beside(file, table.notes), **table.config}
-    extra, stage = _mapping(mapping) if mapping else ({}, None)
+    extra, stage = read_mapping(mapping) if mapping else ({}, None)
     vocabulary = VOCABULARIES[source] if source else _recognise(table)
     return _translate(path, file, container, table, vocabulary, extra, stage)
+
+
+def check_source(source: str | None) -> None:
+    """Raise RunLogError if `--from` names no trainer that is known."""
+    if source is not None and source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(SOURCES)}."
+        raise RunLogError(f"No log is known by the name {source!r}. {hint}")
 
 
 def _find(path: Path) -> tuple[str, Path]:
@@ -102,7 +107,8 @@ def _recognise(table: Table) -> Vocabulary:
     return UNKNOWN
 
 
-def _mapping(path: Path) -> tuple[dict[str, str], str | None]:
+def read_mapping(path: Path) -> tuple[dict[str, str], str | None]:
+    """What a file of `--map` says: (foreign key to our metric, name of the stage); RunLogError where it is unusable."""
     try:
         value: object = yaml.safe_load(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
