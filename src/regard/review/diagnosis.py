@@ -121,7 +121,9 @@ def _word(
     blind = {name: answer for name, answer in deciders.items() if answer.holds is None}
     begins = [answer.onset for answer in seen.values() if answer.onset]
     symptom_onset = min(begins, key=lambda onset: onset.step) if begins else None
-    root = Onset(0, (0, 0)) if cause.since == "start" or symptom_onset is None else symptom_onset
+    roots = [root for name in order if (root := seen[name].root)]
+    begun = roots[0] if roots else symptom_onset
+    root = Onset(0, (0, 0)) if cause.since == "start" or begun is None else begun
     return Diagnosis(
         cause=cause,
         probability=p,

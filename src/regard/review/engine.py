@@ -115,7 +115,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _evidence(evidence: Evidence) -> dict[str, Any]:
     """JSON has no word for NaN and infinity, so a value that is not finite is a string."""
     value = evidence.value if math.isfinite(evidence.value) else str(evidence.value)
-    return asdict(evidence) | {"value": value, "rows": []}
+    return asdict(evidence) | {"value": value, "rows": list(evidence.rows)}
 
 
 def review(run: RunLog) -> Review:

@@ -3,10 +3,11 @@
 from functools import cached_property
 from typing import Any
 
+from regard.review.answers import sample_of
 from regard.review.registry import POLICY_STAGES
 from regard.runlog.importers.vocabulary import setting
 from regard.runlog.reader import RunLog, StageLog
-from regard.runlog.sample import RolloutSample, read_sample
+from regard.runlog.sample import RolloutSample
 
 
 class Facts:
@@ -41,7 +42,7 @@ class Facts:
         """The rollouts of the policy's stage; None where there are none."""
         if self.policy is None:
             return None
-        sample = read_sample(self.policy)
+        sample = sample_of(self.policy)
         return sample if len(sample) else None
 
     def setting(self, *names: str) -> Any:

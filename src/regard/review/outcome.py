@@ -15,12 +15,14 @@ class Evidence:
         value: what was seen, in the unit of the metric.
         threshold: what it was held against.
         step: where it was seen.
+        rows: ids of rollouts that show it.
     """
 
     metric: str
     value: float
     threshold: float
     step: int
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

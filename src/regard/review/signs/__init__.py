@@ -30,6 +30,7 @@ class Answer:
         missing: for an unknown: what would decide it; metric keys, `rollouts: column`, `config: key`, `lineage: …`.
         onset: since when, for a yes that has a beginning.
         rows: ids of rollouts that show it.
+        root: for a yes: since when what causes it is there, where the record shows that apart from the symptom.
     """
 
     holds: bool | None
@@ -37,10 +38,11 @@ class Answer:
     missing: tuple[str, ...] = ()
     onset: Onset | None = None
     rows: tuple[str, ...] = ()
+    root: Onset | None = None
 
 
-def yes(summary: str, onset: Onset | None = None, rows: tuple[str, ...] = ()) -> Answer:
-    return Answer(True, summary, onset=onset, rows=rows)
+def yes(summary: str, onset: Onset | None = None, rows: tuple[str, ...] = (), root: Onset | None = None) -> Answer:
+    return Answer(True, summary, onset=onset, rows=rows, root=root)
 
 
 def no(summary: str) -> Answer:

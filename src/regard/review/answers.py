@@ -1,0 +1,336 @@
+"""What the responses of a run became, and what the score pays for beyond what an independent judge values.
+
+The question behind every hack is a counterfactual: what is this feature worth to the score, and what to gold? Where
+nobody can score a changed text, the rollouts hold an estimate of it: responses to the same prompt at the same step that
+differ in the feature, held at equal length.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.review.outcome import Onset
+from regard.review.statistics import Reading, lasting
+from regard.review.texts import LEXICONS, Shift, Texts
+from regard.runlog.reader import StageLog
+from regard.runlog.sample import RolloutSample, read_sample
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+LEAST_ROWS = 40
+"""Of the early and of the late responses each, below which nothing is said about them."""
+LATER = 0.4
+"""Prices are estimated on the steps after this share of the run, when a policy has had time to find them."""
+OVERPAID, TRUSTED = 0.3, 4.0
+"""A feature is overpaid if the score values it by this many deviations more than gold does, with this t."""
+RISE, ERRORS, TIMES = 0.1, 4.0, 3.0
+"""A share surged if it rose by so much, by so many standard errors, and so many times over."""
+PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.35
+"""A phrase is a candidate if so many late responses hold it, so many times more than early, to so many prompts."""
+CHANGE, WIDTH = 8.0, 3.0
+"""Nats of likelihood that a change of price must explain, and below the best within which its step may lie."""
+FREE = 0.35
+"""A price of at most this share of the later one counts as none."""
+CANDIDATES = 24
+SAME = 0.7
+"""A phrase is one of a lexicon, or of another script, if this share of its responses is."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a feature is worth within prompts, other things equal.
+
+    Attributes:
+        slope: standard deviations (within prompt) of the target per unit of the feature.
+        correlation: partial correlation.
+        t: of the slope.
+        rows: responses that decided it.
+    """
+
+    slope: float
+    correlation: float
+    t: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Surge:
+    """How a share changed from the first responses to the last."""
+
+    before: float
+    after: float
+    z: float
+
+    @property
+    def large(self) -> bool:
+        return (
+            self.after - self.before >= RISE and self.z >= ERRORS and self.after >= TIMES * max(self.before, 1e-9)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Overpaid:
+    """Score against gold for one feature; `gap` and `t` are of the difference, None without gold."""
+
+    name: str
+    surge: Surge
+    score: Price
+    gap: float | None
+    t: float | None
+
+    @property
+    def holds(self) -> bool | None:
+        """None where the score pays, and nobody independent says whether it should."""
+        if self.score.slope < OVERPAID or self.score.t < TRUSTED:
+            return False
+        return None if self.gap is None or self.t is None else self.gap >= OVERPAID and self.t >= TRUSTED
+
+
+class Answers:
+    """The responses of one stage, early and late."""
+
+    def __init__(self, sample: RolloutSample) -> None:
+        self.sample = sample
+
+    @cached_property
+    def texts(self) -> Texts:
+        return Texts(self.sample.texts["response"])
+
+    @cached_property
+    def early(self) -> Bools:
+        return self.sample.early(least=160)
+
+    @cached_property
+    def late(self) -> Bools:
+        return self.sample.late(least=160)
+
+    @property
+    def enough(self) -> bool:
+        return (
+            min(int(self.early.sum()), int(self.late.sum())) >= LEAST_ROWS and not (self.early & self.late).any()
+        )  # fmt: skip
+
+    @cached_property
+    def top(self) -> Bools:
+        """The better-scored half of the late responses; all of them without scores."""
+        if not self.sample.has("score"):
+            return self.late
+        score = self.sample.numbers["score"]
+        return self.late & (score >= np.nanmedian(score[self.late]))
+
+    @cached_property
+    def later(self) -> Bools:
+        steps = self.sample.distinct_steps
+        return self.sample.steps >= steps[int(LATER * len(steps))]
+
+    @cached_property
+    def length(self) -> Floats:
+        """[N] tokens of each response; words where the record has no tokens."""
+        if self.sample.has("length"):
+            return self.sample.numbers["length"]
+        return self.texts.lengths.astype(np.float64)
+
+    def surge(self, feature: Bools) -> Surge:
+        before, after = feature[self.early], feature[self.late]
+        p, q = float(before.mean()), float(after.mean())
+        pooled = (before.sum() + after.sum() + 1) / (len(before) + len(after) + 2)
+        error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(after))))
+        return Surge(p, q, (q - p) / max(error, 1e-12))
+
+    # Prices
+
+    def centre(self, values: Floats, rows: Bools) -> Floats:
+        """Less the mean of the same prompt at the same step; of the step, where prompts do not repeat in one."""
+        within = self.sample.within_prompt(values, rows)
+        if np.isfinite(within).mean() >= 0.5:
+            return within
+        _, place = np.unique(self.sample.steps[rows], return_inverse=True)
+        chosen = values[rows]
+        mean = np.bincount(place, weights=chosen) / np.bincount(place)
+        return chosen - mean[place]
+
+    def standardised(self, column: str, rows: Bools) -> Floats | None:
+        """A column of the record within prompts, in its own deviations; None where the record has none or it is
+        constant."""
+        if not self.sample.has(column):
+            return None
+        centred = self.centre(self.sample.numbers[column], rows)
+        deviation = float(np.nanstd(centred))
+        return centred / deviation if deviation > 0 else None
+
+    def price(
+        self, feature: Floats | Bools, target: Floats | None, rows: Bools, beside: Sequence[Floats] = ()
+    ) -> Price | None:
+        """Of a feature in a target that `standardised` gave, at equal values of what stands beside it; None where the
+        feature does not vary within prompts, or too few responses are left."""
+        if target is None:
+            return None
+        x = self.centre(feature.astype(np.float64), rows)
+        others = [self.centre(one, rows) for one in beside]
+        good = np.isfinite(x) & np.isfinite(target)
+        for other in others:
+            good &= np.isfinite(other)
+        if good.sum() < LEAST_ROWS:
+            return None
+        x, y = x[good], target[good]
+        held = [other[good] for other in others]
+        x, y = _without(x, held), _without(y, held)
+        xx, yy, n = float(x @ x), float(y @ y), len(x)
+        if xx <= 1e-9 * n or yy <= 0:
+            return None
+        slope, correlation = float(x @ y) / xx, float(x @ y) / float(np.sqrt(xx * yy))
+        t = correlation * float(np.sqrt((n - 2) / max(1e-12, 1 - correlation**2)))
+        return Price(slope, correlation, t, n)
+
+    def overpaid(self, name: str, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Overpaid | None:
+        """What the score pays for a feature beyond gold, on the later steps; None where that cannot be estimated."""
+        rows = self.later
+        score, gold = self.standardised("score", rows), self.standardised("gold", rows)
+        price = self.price(feature, score, rows, beside)
+        if price is None or score is None:
+            return None
+        surge = self.surge(feature.astype(bool))
+        beyond = self.price(feature, score - gold, rows, beside) if gold is not None else None
+        return Overpaid(name, surge, price, beyond.slope if beyond else None, beyond.t if beyond else None)
+
+    def paid_since(self, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Onset | None:
+        """When the score began to overpay a feature: step 0, unless two prices with a change between them explain
+        score less gold better by 8 nats of likelihood; then the change, with all steps within 3 nats of the best.
+        None where nothing can be estimated."""
+        rows = np.ones(len(self.sample), dtype=bool)
+        score, gold = self.standardised("score", rows), self.standardised("gold", rows)
+        if score is None:
+            return None
+        target = score if gold is None else score - gold
+        x = self.centre(feature.astype(np.float64), rows)
+        others = [self.centre(one, rows) for one in beside]
+        good = np.isfinite(target) & np.isfinite(x)
+        if good.sum() < LEAST_ROWS:
+            return None
+        x, y = _without(x[good], [other[good] for other in others]), target[good]
+        y = _without(y, [other[good] for other in others])
+        steps, place = np.unique(self.sample.steps[good], return_inverse=True)
+        xx, xy = (np.cumsum(np.bincount(place, weights=w)) for w in (x * x, x * y))
+        if len(steps) < 4 or xx[-1] <= 0:
+            return Onset(0, (0, 0))
+        whole = float(xy[-1] ** 2 / xx[-1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            first, second = xy[:-1] / xx[:-1], (xy[-1] - xy[:-1]) / (xx[-1] - xx[:-1])
+            explained = first * xy[:-1] + second * (xy[-1] - xy[:-1])
+            explained = np.where(np.isfinite(explained) & (first <= FREE * second), explained, whole)
+        rest = float(y @ y)
+        likelihood = -len(x) / 2 * np.log(np.maximum(rest - explained, 1e-9 * rest))
+        best = int(np.argmax(likelihood))
+        if likelihood[best] + len(x) / 2 * np.log(max(rest - whole, 1e-9 * rest)) < CHANGE:
+            return Onset(0, (0, 0))
+        near = np.flatnonzero(likelihood >= likelihood[best] - WIDTH)
+        low, high = int(near[0]), min(len(steps) - 1, int(near[-1]) + 2)
+        return Onset(int(steps[best + 1]), (int(steps[low]), int(steps[high])))
+
+    # Features
+
+    @cached_property
+    def other_script(self) -> Floats:
+        """[N] share of letters in scripts that the early responses hardly use."""
+        usual = self.texts.scripts[self.early].mean(axis=0)
+        return self.texts.scripts[:, usual < 0.02].sum(axis=1)
+
+    @cached_property
+    def flags(self) -> dict[str, Bools]:
+        """Lexicon, or `other script`, to the responses that hold one of its phrases."""
+        return {name: self.texts.matches(name) for name in LEXICONS} | {"other script": self.other_script > 0.05}
+
+    @cached_property
+    def phrases(self) -> tuple[Shift, ...]:
+        """Phrases that spread through the better-scored late responses to many prompts, and that are neither one word
+        twice nor one of the lexicons'; the most significant first."""
+        found: list[Shift] = []
+        prompts = self.sample.prompt_codes
+        late_prompts = len(np.unique(prompts[self.late]))
+        for shift in self.texts.shifts(self.early, self.top)[:400]:
+            if shift.after < PHRASE_SHARE or shift.after < PHRASE_TIMES * shift.before:
+                continue
+            if not any(character.isalnum() for word in shift.phrase for character in word):
+                continue
+            if len(shift.phrase) > 1 and len(set(shift.phrase)) == 1:
+                continue
+            there = self.texts.contains(shift.phrase) & self.late
+            spread = len(np.unique(prompts[there])) >= PROMPT_SHARE * late_prompts
+            if not spread or there.sum() < PHRASE_SHARE * self.late.sum():
+                continue
+            if any(flag[there].mean() >= SAME for flag in self.flags.values()):
+                continue
+            found.append(shift)
+            if len(found) == CANDIDATES:
+                break
+        return tuple(found)
+
+    @cached_property
+    def paid_phrase(self) -> Overpaid | None:
+        """The candidate that the score overpays most surely; without gold the one that it pays most. None where there
+        is no candidate whose price can be told."""
+        if not self.sample.has("score"):
+            return None
+        beside = (self.length, self.texts.repetition)
+        found = [
+            one
+            for shift in self.phrases
+            if (one := self.overpaid(shift.text, self.texts.contains(shift.phrase), beside)) is not None
+        ]
+        return max(found, key=lambda one: one.score.t if one.t is None else min(one.t, one.score.t), default=None)
+
+    # When and where
+
+    def onset(self, feature: Floats | Bools, limit: float | None = None) -> Onset | None:
+        """Since when the mean of a feature by step lies on the late side of the middle between its early and late
+        mean, or of `limit`."""
+        values = feature.astype(np.float64)
+        low, high = float(np.nanmean(values[self.early])), float(np.nanmean(values[self.late]))
+        middle = (low + high) / 2 if limit is None else limit
+        steps, means = self.sample.by_step(values)
+        good = np.isfinite(means)
+        beyond: Callable[[Floats], Bools] = (lambda v: v >= middle) if high >= low else (lambda v: v <= middle)
+        spell = lasting(Reading("", steps[good], means[good]), beyond)
+        return spell.onset if spell else None
+
+    def witnesses(self, feature: Floats | Bools, number: int = 4) -> tuple[str, ...]:
+        """Ids of the late responses that show a feature most, the better-scored first."""
+        rows = np.flatnonzero(self.late & (feature.astype(np.float64) > 0))
+        score = np.nan_to_num(self.sample.numbers["score"][rows], nan=-np.inf)
+        order: list[int] = rows[np.lexsort((-score, -feature[rows].astype(np.float64)))].tolist()
+        names = self.sample.texts["rollout_id"]
+        return tuple(names[i] for i in order[:number] if names[i])
+
+
+def _without(values: Floats, others: Sequence[Floats]) -> Floats:
+    """What linear regression on `others` leaves of `values`."""
+    if not others:
+        return values
+    basis = np.stack(others, axis=1)
+    return values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+
+
+_last: tuple[StageLog, RolloutSample, Answers | None] | None = None
+
+
+def _read(stage: StageLog) -> tuple[StageLog, RolloutSample, Answers | None]:
+    """Of the stage that was asked for last, since every detector and sign asks for the same."""
+    global _last
+    if _last is None or _last[0] is not stage:
+        sample = read_sample(stage)
+        answers = Answers(sample) if len(sample) and sample.has("response") else None
+        _last = (stage, sample, answers if answers is not None and answers.enough else None)
+    return _last
+
+
+def sample_of(stage: StageLog) -> RolloutSample:
+    return _read(stage)[1]
+
+
+def answers_of(stage: StageLog | None) -> Answers | None:
+    """The responses of a stage; None where it has too few, or too few steps, to tell early from late."""
+    return None if stage is None else _read(stage)[2]

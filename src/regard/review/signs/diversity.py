@@ -1,0 +1,192 @@
+"""Entropy, variety within a response, within a prompt and between prompts; and skills that nobody trains."""
+
+import numpy as np
+
+from regard.review.answers import Answers
+from regard.review.facts import Facts
+from regard.review.signs import Answer, no, sign, unknown, yes
+from regard.review.signs.hacking import texts_of
+from regard.review.statistics import Reading, first_of, lasting
+from regard.text import rank_correlation
+
+ENTROPY = ("entropy/policy/token_mean", "entropy/policy_sampled/token_mean")
+SCORE = ("score/reward_model/mean",)
+PROBE = ("eval/probe_nll/token_mean",)
+KL = ("kl/policy_ref_k1/seq_sum", "kl/policy_ref_k3/token_mean", "kl/policy_ref_k1/token_mean")
+ENTROPY_SETTINGS = ("ppo.entropy_coef", "entropy_coef", "entropy_coeff", "ent_coef")
+
+FELL, ROSE = 0.3, 1.3
+ALIKE = 0.6
+BONUS = 0.03
+COLD = 0.65
+POOLED, KEPT = 0.6, 0.1
+LOST_NATS, LOST_TIMES = 0.7, 2.5
+FOLLOWS = 0.8
+
+
+def entropy_of(facts: Facts) -> Reading | None:
+    return first_of(facts.policy, ENTROPY, 8) if facts.policy else None
+
+
+@sign("entropy-fell-far")
+def entropy_fell_far(facts: Facts) -> Answer:
+    """Entropy per token ends below three tenths of its start."""
+    entropy = entropy_of(facts)
+    if entropy is None or entropy.start <= 0:
+        return unknown("No entropy per token is logged.", ENTROPY[0])
+    text = f"Entropy goes from {entropy.start:.3g} to {entropy.end:.3g} nats a token."
+    if entropy.end >= FELL * entropy.start:
+        return no(text)
+    half = entropy.start / 2
+    spell = lasting(entropy, lambda values: values < half)
+    return yes(text, spell.onset if spell else None)
+
+
+@sign("entropy-rises")
+def entropy_rises(facts: Facts) -> Answer:
+    """Entropy per token ends above 1.3 times its start."""
+    entropy = entropy_of(facts)
+    if entropy is None or entropy.start <= 0:
+        return unknown("No entropy per token is logged.", ENTROPY[0])
+    text = f"Entropy goes from {entropy.start:.3g} to {entropy.end:.3g} nats a token."
+    if entropy.end <= ROSE * entropy.start:
+        return no(text)
+    middle = (entropy.start + entropy.end) / 2
+    spell = lasting(entropy, lambda values: values > middle)
+    return yes(text, spell.onset if spell else None)
+
+
+@sign("entropy-bonus-large")
+def entropy_bonus_large(facts: Facts) -> Answer:
+    """The weight of the entropy bonus is 0.03 or more, against advantages of deviation 1."""
+    if not facts.run.config:
+        return unknown("The configuration is not there.", "config: ppo.entropy_coef")
+    bonus = facts.number(*ENTROPY_SETTINGS)
+    if bonus is None:
+        return no("No entropy bonus is configured.")
+    text = f"The entropy bonus has weight {bonus:g}."
+    return yes(text) if bonus >= BONUS else no(text)
+
+
+@sign("sampling-cold")
+def sampling_cold(facts: Facts) -> Answer:
+    """Responses are sampled at a temperature below 0.65."""
+    if not facts.run.config:
+        return unknown("The configuration is not there.", "config: ppo.temperature")
+    temperature = facts.number("ppo.temperature", "temperature")
+    if temperature is None:
+        return unknown("The sampling temperature is not in the configuration.", "config: ppo.temperature")
+    text = f"Sampled at temperature {temperature:g}."
+    return yes(text) if temperature < COLD else no(text)
+
+
+@sign("groups-say-the-same")
+def groups_say_the_same(facts: Facts) -> Answer:
+    """Responses to one prompt were different at first, and below six in ten of them are at last."""
+    share = first_of(facts.policy, ("group/distinct_text/frac",), 8) if facts.policy else None
+    if share is None:
+        return unknown("The variety within prompts is not logged.", "group/distinct_text/frac")
+    text = f"{share.start:.0%} of the responses to one prompt are distinct at first, {share.end:.0%} at last."
+    if share.end >= ALIKE or share.start < 0.8:
+        return no(text)
+    spell = lasting(share, lambda values: values < 0.8)
+    return yes(text, spell.onset if spell else None)
+
+
+def pooled(answers: Answers) -> tuple[float, float]:
+    """Distinct word pairs over equal numbers of pairs of the first and of the last responses."""
+    number = min(answers.texts.count_pairs(rows) for rows in (answers.early, answers.late))
+    return answers.texts.distinct_pairs(answers.early, number), answers.texts.distinct_pairs(answers.late, number)
+
+
+@sign("pooled-variety-lost")
+def pooled_variety_lost(facts: Facts) -> Answer:
+    """Over all responses the share of distinct word pairs falls below 0.6 of its start."""
+    answers = texts_of(facts)
+    if isinstance(answers, Answer):
+        return answers
+    first, last = pooled(answers)
+    if not np.isfinite(first) or first <= 0:
+        return unknown("The responses are too short for word pairs.", "rollouts: response")
+    text = f"{first:.0%} of the word pairs over all responses are distinct at first, {last:.0%} at last."
+    return yes(text) if last < POOLED * first else no(text)
+
+
+@sign("variety-lost-between-only")
+def variety_lost_between_only(facts: Facts) -> Answer:
+    """Variety falls over all responses, and not within them: each is varied, and all are the same."""
+    lost = pooled_variety_lost(facts)
+    if not lost.holds:
+        return lost
+    answers = texts_of(facts)
+    assert isinstance(answers, Answers)
+    first, last = (float(answers.texts.repetition[rows].mean()) for rows in (answers.early, answers.late))
+    text = f"{lost.summary} Within a response {first:.0%} are repeated at first, {last:.0%} at last."
+    return yes(text) if last - first < KEPT / 2 else no(text)
+
+
+@sign("openings-settle")
+def openings_settle(facts: Facts) -> Answer:
+    """The first two tokens of a response lose most of their entropy, and the rest does not."""
+    answers = texts_of(facts)
+    if isinstance(answers, Answer):
+        return answers
+    logprobs = answers.sample.per_token.get("logprobs")
+    if logprobs is None:
+        return unknown("The rollouts have no log-probabilities.", "rollouts: logprobs")
+    ratios: list[float] = []
+    for first in (True, False):
+        at = (logprobs.positions < 2) == first
+        cost = [float(-logprobs.values[at & rows[logprobs.rows]].mean()) for rows in (answers.early, answers.late)
+                if (at & rows[logprobs.rows]).any()]  # fmt: skip
+        if len(cost) < 2 or cost[0] <= 0:
+            return unknown("The responses are too short.", "rollouts: logprobs")
+        ratios.append(cost[1] / cost[0])
+    text = (
+        f"Surprise of the first two tokens at last is {ratios[0]:.2f} of that at first, of the others {ratios[1]:.2f}."
+    )
+    return yes(text) if ratios[0] < 0.35 and ratios[1] > 2 * ratios[0] else no(text)
+
+
+@sign("skill-lost")
+def skill_lost(facts: Facts) -> Answer:
+    """A skill that is not trained gets worse: its loss rises by 0.7 nats a token and to 2.5 times its start."""
+    probe = first_of(facts.policy, PROBE, 4) if facts.policy else None
+    if probe is None:
+        return unknown("No skill outside the training task is measured.", PROBE[0])
+    start, end = float(probe.values[0]), probe.end
+    text = f"The loss on the skill that is not trained goes from {start:.3g} to {end:.3g} nats a token."
+    if end - start < LOST_NATS or end < LOST_TIMES * start:
+        return no(text)
+    middle = start + LOST_NATS
+    spell = lasting(probe, lambda values: values > middle)
+    return yes(text, spell.onset if spell else None)
+
+
+@sign("skill-lost-while-task-improves")
+def skill_lost_while_task_improves(facts: Facts) -> Answer:
+    """A skill that is not trained gets worse, while gold of the task does not."""
+    lost = skill_lost(facts)
+    if not lost.holds:
+        return lost
+    gold = first_of(facts.policy, ("gold/judge/mean", "gold/raters/mean"), 8) if facts.policy else None
+    if gold is None:
+        return unknown("Nobody independent judges the task.", "gold/judge/mean")
+    spread = float(np.std(gold.values - np.convolve(np.pad(gold.values, 2, mode="edge"), np.ones(5) / 5, mode="valid")))
+    text = f"{lost.summary} Gold goes from {gold.start:.3g} to {gold.end:.3g}."
+    return yes(text, lost.onset) if gold.end >= gold.start - spread else no(text)
+
+
+@sign("skill-falls-with-kl")
+def skill_falls_with_kl(facts: Facts) -> Answer:
+    """The loss on the skill that is not trained rises, and follows the KL to the reference (rank correlation 0.8)."""
+    lost = skill_lost(facts)
+    if not lost.holds:
+        return lost
+    probe, kl = (first_of(facts.policy, keys, 5) for keys in (PROBE, KL)) if facts.policy else (None, None)
+    if probe is None or kl is None:
+        return unknown("There are too few measurements of KL and of the skill.", KL[0])
+    at = np.interp(probe.steps, kl.steps, kl.values)
+    rho = rank_correlation(at, probe.values)
+    text = f"Loss on the skill and KL: ρ = {rho:.2f} over {len(at)} measurements."
+    return yes(text) if rho >= FOLLOWS else no(text)
