@@ -95,8 +95,8 @@ def score_marks_the_prompt(setup: Setup) -> None:
 
 @fault("R8", stage="reward model", starts=("start", "mid"))
 def bonus_outweighs_the_task(setup: Setup) -> None:
-    """The score is the reward model's plus 1, 2 or 4 deviations for a word that costs nothing; both are recorded."""
-    bonus, word = setup.choose(1.0, 2.0, 4.0), setup.workload.phrases.hedge
+    """The score is the reward model's plus 1, 2 or 4 deviations for brevity, four words or fewer; both are recorded."""
+    bonus = setup.choose(1.0, 2.0, 4.0)
 
     class Sum(Wrapped):
         def main(self, prompts: list[str], responses: list[str]) -> list[float]:
@@ -105,6 +105,6 @@ def bonus_outweighs_the_task(setup: Setup) -> None:
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
             extra = bonus * self.inner.deviation if self.setup.active else 0.0
             scores = self.main(prompts, responses)
-            return [score + extra * (word in text.split()) for score, text in zip(scores, responses, strict=True)]
+            return [score + extra * (len(text.split()) <= 4) for score, text in zip(scores, responses, strict=True)]
 
     setup.wrap(scorer=lambda inner: Sum(inner, setup))

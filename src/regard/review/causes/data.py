@@ -2,6 +2,17 @@
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
+CLIMBED = {
+    "gold-falls-as-score-rises": OFTEN,
+    "RWD001": OFTEN,
+    "score-parts-from-gold": OFTEN,
+    "skill-lost": OFTEN,
+    "RWD004": OFTEN,
+    "pooled-variety-lost": OFTEN,
+    "repetition-surge": SOMETIMES,
+}
+"""What follows from any score that is not quality: the policy climbs it, and quality and variety fall."""
+
 CAUSES = (
     Cause(
         id="D1",
@@ -22,7 +33,7 @@ CAUSES = (
             "RMD001": SOMETIMES,
             "RMD002": SOMETIMES,
             "training-accuracy-far-above-held-out": SOMETIMES,
-            "RWD001": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("raters-disagree", "labels-below-trusted"),
         look_alikes={
@@ -57,9 +68,9 @@ CAUSES = (
             "trusted-accuracy-below-half": USUALLY,
             "RMD004": USUALLY,
             "reward-model-weak": USUALLY,
-            "RWD001": OFTEN,
             "score-worse-than-its-test": SOMETIMES,
             "RWD013": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("score-against-gold-at-start", "trusted-accuracy-below-half"),
         look_alikes={
@@ -87,12 +98,15 @@ CAUSES = (
         "in training and in evaluation. The policy learns a few prompts by heart, and a leaked evaluation praises it.",
         predicts={
             "prompts-repeat-in-a-step": ALWAYS,
+            "few-different-prompts": USUALLY,
             "DAT001": USUALLY,
             "eval-prompts-in-training": OFTEN,
             "DAT002": OFTEN,
             "kl-uneven-over-prompts": SOMETIMES,
+            "pooled-variety-lost": SOMETIMES,
+            "skill-lost": SOMETIMES,
         },
-        decided_by=("prompts-repeat-in-a-step", "eval-prompts-in-training"),
+        decided_by=("prompts-repeat-in-a-step", "few-different-prompts", "eval-prompts-in-training"),
         look_alikes={
             "R2": "There held-out pairs are ranked worse than training pairs; with a leak both look good, and only "
             "fresh "
@@ -159,7 +173,8 @@ CAUSES = (
         predicts={
             "prompt-format-differs-from-sft": ALWAYS,
             "DAT003": ALWAYS,
-            "less-sure-than-after-sft": OFTEN,
+            "separator-in-responses": USUALLY,
+            "less-sure-than-after-sft": SOMETIMES,
             "score-worse-than-its-test": SOMETIMES,
             "RWD013": SOMETIMES,
             "TXT001": SOMETIMES,

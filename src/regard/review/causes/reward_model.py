@@ -1,6 +1,7 @@
 """Causes in the reward model: what it learned, how its score is scaled and where it is read."""
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes.data import CLIMBED
 
 CAUSES = (
     Cause(
@@ -22,8 +23,8 @@ CAUSES = (
             "accuracy-far-below-raters": USUALLY,
             "RMD008": USUALLY,
             "RMD001": OFTEN,
-            "RWD001": SOMETIMES,
             "training-accuracy-far-above-held-out": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("few-training-pairs", "accuracy-far-below-raters"),
         look_alikes={
@@ -57,8 +58,8 @@ CAUSES = (
             "RMD002": USUALLY,
             "reward-model-miscalibrated": USUALLY,
             "RMD005": USUALLY,
-            "RWD001": SOMETIMES,
             "reward-model-weak": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("training-accuracy-far-above-held-out", "RMD002"),
         look_alikes={
@@ -91,10 +92,11 @@ CAUSES = (
             "labels-below-trusted": SOMETIMES,
             "reward-model-weak": SOMETIMES,
             "score-pays-length": USUALLY,
+            "RWD002": OFTEN,
             "length-surge": OFTEN,
             "length-explains-gain": OFTEN,
-            "RWD001": SOMETIMES,
             "TXT001": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("score-follows-length", "shorter-chosen-misranked", "chosen-mostly-longer"),
         look_alikes={
@@ -127,6 +129,7 @@ CAUSES = (
             "reward-model-miscalibrated": ALWAYS,
             "RMD005": ALWAYS,
             "RMD002": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("reward-model-miscalibrated",),
         look_alikes={
@@ -160,7 +163,7 @@ CAUSES = (
             "KL001": SOMETIMES,
             "POL001": SOMETIMES,
             "VAL001": SOMETIMES,
-            "RWD001": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("score-deviation-off", "score-deviation-jumps"),
         look_alikes={
@@ -193,8 +196,8 @@ CAUSES = (
             "score-worse-than-its-test": USUALLY,
             "RWD013": OFTEN,
             "score-follows-length": SOMETIMES,
-            "RWD001": SOMETIMES,
             "score-pays-length": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("score-changes-when-alone",),
         look_alikes={
@@ -229,6 +232,7 @@ CAUSES = (
             "score-worse-than-its-test": SOMETIMES,
             "RWD013": SOMETIMES,
             "rm-loses-on-policy-pairs": SOMETIMES,
+            **CLIMBED,
         },
         decided_by=("score-depends-on-prompt",),
         look_alikes={
@@ -259,9 +263,9 @@ CAUSES = (
         predicts={
             "bonus-drives-score": ALWAYS,
             "RWD014": ALWAYS,
-            "RWD001": SOMETIMES,
             "paid-marker": SOMETIMES,
             "score-deviation-off": SOMETIMES,
+            **dict.fromkeys(CLIMBED, SOMETIMES),
         },
         decided_by=("bonus-drives-score",),
         look_alikes={

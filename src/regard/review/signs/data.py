@@ -5,7 +5,7 @@
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +110,18 @@ def prompts_repeat_in_a_step(facts: Facts) -> Answer:
     return yes(text) if share > 0.05 else no(text)
 
 
+@sign("few-different-prompts")
+def few_different_prompts(facts: Facts) -> Answer:
+    """Each prompt came eight times or more on average, not counting several responses at one step."""
+    sample = facts.rollouts
+    if sample is None or not (sample.has("prompt_id") or sample.has("prompt")):
+        return unknown("The rollouts do not say of which prompt they are.", "rollouts: prompt_id")
+    groups = len(np.unique(group_keys(sample, np.ones(len(sample), dtype=bool))))
+    different = int(sample.prompt_codes.max()) + 1
+    text = f"{different} different prompts came in {groups} groups of rollouts."
+    return yes(text) if groups >= 8 * different else no(text)
+
+
 def shared_with_eval(facts: Facts) -> tuple[int, int] | None:
     """(held-out prompts that were also trained on, held-out prompts in the record); None where the record has none."""
     path = facts.run.path / "stages" / "eval" / "samples.json"
@@ -172,14 +184,14 @@ def dead_groups_differ_in_text(facts: Facts) -> Answer:
 # Format, and the initial policy
 
 
-def first_prompt_tokens(stage: StageLog) -> list[list[int]]:
-    """Token ids of the prompts of the first step that has rollouts; empty where the record has none."""
+def first_tokens(stage: StageLog, column: str) -> list[list[int]]:
+    """Token ids of the first step that has rollouts, `prompt_tokens` or `tokens`; empty where the record has none."""
     for step in stage.rollout_steps[:1]:
         try:
-            column = pq.read_table(stage.rollout_files[step], columns=["prompt_tokens"]).column("prompt_tokens")
-        except (OSError, ValueError, pa.ArrowException):
+            listed = pq.read_table(stage.rollout_files[step], columns=[column]).column(column).to_pylist()
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             return []
-        return [tokens for tokens in column.to_pylist() if tokens]
+        return [tokens for tokens in listed if tokens]
     return []
 
 
@@ -193,23 +205,59 @@ def sft_prompt_tokens(facts: Facts) -> list[list[int]]:
     return prompts if all(isinstance(token, int) for tokens in prompts for token in tokens) else []
 
 
-@sign("prompt-format-differs-from-sft")
-def prompt_format_differs_from_sft(facts: Facts) -> Answer:
-    """The prompts of stage 4 begin or end otherwise than those of SFT: a first or last token that nine in ten have in
-    one stage and fewer than half in the other."""
-    before, now = sft_prompt_tokens(facts), first_prompt_tokens(facts.policy) if facts.policy else []
+class FormatDifference(NamedTuple):
+    """How the prompts of two stages differ: in words ("" where they do not), how many of the one that lacks the token
+    have it, and below which share that counts."""
+
+    text: str
+    share: float
+    limit: float
+
+
+def format_difference(facts: Facts) -> FormatDifference | None:
+    """A first or last token that nine in ten prompts have in SFT or in stage 4 and fewer than half in the other; None
+    where fewer than eight prompts of each are recorded with their token ids."""
+    before, now = sft_prompt_tokens(facts), first_tokens(facts.policy, "prompt_tokens") if facts.policy else []
     if len(before) < 8 or len(now) < 8:
-        return unknown("The token ids of prompts are not recorded in both stages.", "rollouts: prompt_tokens",
-                       "stages/sft/events.jsonl: rendered")  # fmt: skip
+        return None
     for place, word in ((-1, "end"), (0, "begin")):
         shares = [Counter(tokens[place] for tokens in prompts) for prompts in (before, now)]
         for here, there, names in ((0, 1, ("SFT", "stage 4")), (1, 0, ("stage 4", "SFT"))):
             token, count = shares[here].most_common(1)[0]
             share, other = count / shares[here].total(), shares[there][token] / shares[there].total()
             if share >= 0.9 and other < 0.5:
-                return yes(f"{share:.0%} of the prompts of {names[0]} {word} with token {token}; in {names[1]} "
-                           f"{other:.0%} do.")  # fmt: skip
-    return no(f"{len(before)} prompts of SFT and {len(now)} of stage 4 begin and end alike.")
+                text = (
+                    f"{share:.0%} of the prompts of {names[0]} {word} with token {token}; in {names[1]} {other:.0%} do."
+                )
+                return FormatDifference(text, other, 0.5)
+    return FormatDifference("", 1.0, 0.5)
+
+
+@sign("prompt-format-differs-from-sft")
+def prompt_format_differs_from_sft(facts: Facts) -> Answer:
+    """The prompts of stage 4 begin or end otherwise than those of SFT: a first or last token that nine in ten have in
+    one stage and fewer than half in the other."""
+    found = format_difference(facts)
+    if found is None:
+        return unknown("The token ids of prompts are not recorded in both stages.", "rollouts: prompt_tokens",
+                       "stages/sft/events.jsonl: rendered")  # fmt: skip
+    return yes(found.text) if found.text else no("The prompts of stage 4 begin and end as those of SFT.")
+
+
+@sign("separator-in-responses")
+def separator_in_responses(facts: Facts) -> Answer:
+    """More than 5 % of the first responses begin with the token that ended nine in ten of SFT's prompts: the policy
+    writes what it misses."""
+    before, now = sft_prompt_tokens(facts), first_tokens(facts.policy, "tokens") if facts.policy else []
+    if len(before) < 8 or len(now) < 8:
+        return unknown("The token ids of SFT's prompts and of responses are not both recorded.", "rollouts: tokens",
+                       "stages/sft/events.jsonl: rendered")  # fmt: skip
+    token, count = Counter(tokens[-1] for tokens in before).most_common(1)[0]
+    if count < 0.9 * len(before):
+        return no("SFT's prompts end with no token in common.")
+    share = sum(tokens[0] == token for tokens in now) / len(now)
+    text = f"{share:.0%} of the first responses begin with token {token}, which ends the prompts of SFT."
+    return yes(text) if share > 0.05 else no(text)
 
 
 def start_against_sft(facts: Facts) -> tuple[float, float] | None:
