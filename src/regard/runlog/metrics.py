@@ -487,6 +487,10 @@ _OPTIM = [
           "weight units",
           "0 means that nothing was learned; usual is about a thousandth of optim/param_norm/value.",
           estimator="L2 norm of weights after - weights before"),
+    _spec("optim/weights_changed/frac", "trained weights that are another number after the step",
+          "share of all trained weights", "fraction",
+          "Near 1 in float32; far below, most updates are smaller than the rounding of the weights.",
+          estimator="weight after != weight before, bit by bit", direction="higher"),
 ]
 
 _PROGRESS = [

@@ -232,6 +232,7 @@ def run_ppo(
                 after = weight_vector(parameters)
                 metrics["optim/param_norm/value"] = float(after.norm())
                 metrics["optim/update_norm/value"] = float((after - before).norm())
+                metrics["optim/weights_changed/frac"] = float((after != before).double().mean())
             if parts.probe is not None:
                 metrics |= parts.probe(policy, step + 1)
             log.log(step + 1, metrics)

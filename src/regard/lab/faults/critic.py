@@ -1,0 +1,34 @@
+"""The value."""
+
+from typing import Any
+
+import torch
+
+from regard.lab.faults import fault
+from regard.lab.setup import Setup, Wrapped
+from regard.train.stage import StepStats
+
+
+@fault("C1", stage="critic")
+def critic_underfit(setup: Setup) -> None:
+    """Value clip range of 0.001; or a random value head, of weights 0.4 or 1 in size, that is never trained."""
+    if setup.severity == "mild":
+        setup.set("ppo.value_clip_range", 0.001)
+        return
+    size = setup.choose(None, 0.4, 1.0)
+
+    def random_head(policy: Any) -> Any:
+        generator = torch.Generator().manual_seed(setup.random("head").randrange(2**31))
+        weight = policy.value_head.linear.weight.data
+        weight.copy_(size * torch.randn(weight.shape, generator=generator))
+        return policy
+
+    class Frozen(Wrapped):
+        def step(self, schedule: float) -> StepStats:
+            self.inner.peaks = [*self.inner.peaks[:-1], 0.0]
+            return self.inner.step(schedule)
+
+    setup.wrap(
+        policy=random_head,
+        gradient_step=lambda make: lambda *a, **k: Frozen(make(*a, **k), setup),
+    )
