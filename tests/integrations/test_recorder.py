@@ -149,6 +149,7 @@ def test_a_record_that_cannot_be_written_ends_itself_and_not_the_training(tmp_pa
     (tmp_path / "run/stages/ppo/rollouts").write_text("in the way")
     with pytest.warns(RuntimeWarning, match="no longer recorded"):
         recorder.log_rollouts(1, [{"response": "r"}])
+        recorder.flush()
     recorder.log_step(1, {"kl": 1.0})
     assert not recorder.active
     recorder.close()

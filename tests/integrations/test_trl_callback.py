@@ -85,6 +85,7 @@ def test_nothing_of_the_record_ends_the_training(tmp_path: Path) -> None:
                 (self.out / "stages/sft/rollouts").write_text("in the way")
                 assert self.recorder is not None
                 self.recorder.log_rollouts(2, [{"response": "r"}])
+                self.recorder.flush()
 
     one = trainer(tmp_path, 5, Spoiler(tmp_path / "run", stage="sft", mapping={"loss": "loss/sft/mean"}))
     with pytest.warns(RuntimeWarning, match="no longer recorded"):

@@ -5,7 +5,10 @@ import difflib
 import hashlib
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -20,9 +23,12 @@ from regard.runlog.importers.vocabularies import VOCABULARIES
 from regard.runlog.importers.vocabulary import HF_TRAINER, Vocabulary
 from regard.runlog.jsonl import parse_object
 from regard.runlog.metrics import METRICS
-from regard.runlog.rollouts import COLUMNS
+from regard.runlog.rollouts import COLUMNS, rollouts_table
 from regard.runlog.series import as_number
 from regard.runlog.writer import ABSENT, RunWriter
+
+MAX_WRITING = 4
+"""Steps whose rollouts may wait to be written; the call after that waits."""
 
 ROLLOUT_NAMES = {"completion": "response", "output": "response", "reward": "score"}
 """Other names under which a row of rollouts may state a column of ours."""
@@ -30,13 +36,16 @@ ROLLOUT_NAMES = {"completion": "response", "output": "response", "reward": "scor
 TRAINER = Vocabulary("transformers", "other", HF_TRAINER, (), "transformers/trainer.py")
 """A trainer whose own keys are not known: only what the Hugging Face Trainer adds."""
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _SOURCES = {**VOCABULARIES, TRAINER.name: TRAINER, UNKNOWN.name: UNKNOWN}
 
 
 class Recorder:
     """Writes one stage of a run record, which `regard review` reads as one of our own.
 
-    What fails after the start, such as a full disk, ends the record with a warning and never the training.
+    What fails after the start, such as a full disk, ends the record with a warning and never the training. Rollouts are
+    written by a thread, so a kill can cost those of the last steps; everything else is on its way to the disk when a
+    call returns.
 
     Args:
         out: directory of the run; created where missing.
@@ -73,6 +82,8 @@ class Recorder:
         self._listed: set[tuple[str, str]] = set()
         self._step_rows: tuple[int, list[dict[str, Any]]] = (-1, [])
         self._ended = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="regard-recorder")
+        self._writing: deque[Future[None]] = deque()
         path = Path(out)
         stored = _stored(path) if resume and rank == 0 else None
         try:
@@ -143,10 +154,12 @@ class Recorder:
         known = self._step_rows[1] if self._step_rows[0] == step else []
         merged = [*known, *(_row(row, step, len(known) + index) for index, row in enumerate(rows))]
         try:
-            self._write(lambda: self._stage.rollouts(step, merged))
+            table = rollouts_table(step, merged)
         except (TypeError, ValueError, OverflowError) as error:  # pyarrow's errors are these
             raise DataError(f"A rollout of step {step} does not fit its column ({error}). Mend the row.") from error
         self._step_rows = (step, merged)
+        self._wait(down_to=MAX_WRITING)
+        self._writing.append(self._thread.submit(self._stage.rollouts_of, step, table))
         extra = sorted({key for row in rows for key in row if ROLLOUT_NAMES.get(key, key) not in COLUMNS})
         self._list_once("unknown_columns", extra, step)
 
@@ -155,8 +168,14 @@ class Recorder:
         plain = cast(dict[str, Any], _plain(fields))
         self._write(lambda: self._stage.event(kind, **plain))
 
+    def flush(self) -> None:
+        """Wait until all rollouts are written."""
+        self._wait(down_to=0)
+
     def close(self, status: str = "done") -> None:
         """End the record; `status` is done or failed. A second call does nothing."""
+        self.flush()
+        self._thread.shutdown()
         if self.active:
             self._write(lambda: self._run.set_stage(self.stage, status))
         self._run.close()
@@ -183,6 +202,10 @@ class Recorder:
         if new:
             self._listed.update((kind, key) for key in new)
             self.log_event(kind, step=step, keys=new)
+
+    def _wait(self, down_to: int) -> None:
+        while len(self._writing) > down_to or (self._writing and self._writing[0].done()):
+            self._write(self._writing.popleft().result)
 
     def _write(self, write: Callable[[], None]) -> None:
         if not self.active:
@@ -249,7 +272,11 @@ def _number(raw: object) -> float | None:
 
 def _plain(value: object) -> object:
     """What JSON can hold; arrays and tensors become lists, anything else its text."""
-    if value is None or isinstance(value, str | bool | int | float):
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, list) and _SCALARS.issuperset(map(type, cast(list[object], value))):
+        return cast(list[object], value).copy()  # the usual case, and a thousand token ids are not worth as many calls
+    if isinstance(value, str | int | float):  # such as an enum of text
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in cast(Mapping[Any, Any], value).items()}
@@ -259,19 +286,27 @@ def _plain(value: object) -> object:
 
 
 def _row(row: Mapping[str, Any], step: int, index: int) -> dict[str, Any]:
-    columns: dict[str, Any] = {"rollout_id": f"{step}-{index}"}
+    columns: dict[str, Any] = {"rollout_id": f"{step}-{index}", "step": step}
     extra: dict[str, Any] = {}
     for key, value in row.items():
         column = ROLLOUT_NAMES.get(key, key)
         (columns if column in COLUMNS else extra)[column] = _plain(value)
     for name in ("prompt", "response"):
-        columns[name] = text_of(columns.get(name))
+        if type(columns.get(name)) is not str:
+            columns[name] = text_of(columns.get(name))
     if columns.get("prompt_id") is None and columns["prompt"] is not None:
-        columns["prompt_id"] = hashlib.sha256(columns["prompt"].encode(errors="replace")).hexdigest()[:16]
+        columns["prompt_id"] = _prompt_id(columns["prompt"])
     if columns.get("length") is None and columns.get("tokens") is not None:
         columns["length"] = len(columns["tokens"])
-    columns["step"] = step
-    return columns | {"extra": to_json(extra) if extra else columns.get("extra")}
+    if extra:
+        columns["extra"] = to_json(extra)
+    return columns
+
+
+@lru_cache(maxsize=1024)
+def _prompt_id(prompt: str) -> str:
+    """The same for the same text, so that responses to one prompt are known as such."""
+    return hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:16]
 
 
 def text_of(value: object) -> str | None:

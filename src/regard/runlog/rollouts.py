@@ -63,15 +63,25 @@ def rollouts_table(step: int, rows: Sequence[Mapping[str, Any]]) -> Any:
         unknown = sorted(row.keys() - COLUMNS.keys())
         assert not unknown, f"rollout columns that are not declared: {unknown}"
         assert row.get("step", step) == step, f"row of step {row['step']} among the rollouts of step {step}"
-    columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    present = {name for row in rows for name in row}
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in present}
     columns["step"] = [step] * len(rows)
-    for name in _TEXT_IDS:
+    for name in present.intersection(_TEXT_IDS):
         columns[name] = [None if value is None else str(value) for value in columns[name]]
-    return pa.table({name: pa.array(columns[name], type=kind) for name, kind in COLUMNS.items()}, schema=SCHEMA)
+    arrays = [
+        pa.array(columns[name], type=kind) if name in columns else pa.nulls(len(rows), kind)
+        for name, kind in COLUMNS.items()
+    ]
+    return pa.table(arrays, schema=SCHEMA)
 
 
 def encode_rollouts(step: int, rows: Sequence[Mapping[str, Any]]) -> bytes:
     """The rows as the bytes of a zstd-compressed Parquet file."""
+    return encode_table(rollouts_table(step, rows))
+
+
+def encode_table(table: Any) -> bytes:
+    """A table of `rollouts_table` as the bytes of a zstd-compressed Parquet file."""
     buffer = pa.BufferOutputStream()
-    pq.write_table(rollouts_table(step, rows), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue().to_pybytes()

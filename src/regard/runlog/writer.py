@@ -24,7 +24,7 @@ from regard.runlog.files import to_json, write_atomic, write_errors
 from regard.runlog.jsonl import mend_tail, parse_object
 from regard.runlog.locks import DirectoryLock
 from regard.runlog.metrics import METRICS
-from regard.runlog.rollouts import encode_rollouts, rollouts_name
+from regard.runlog.rollouts import encode_table, rollouts_name, rollouts_table
 
 SCHEMA_VERSION = 1
 
@@ -216,8 +216,12 @@ class StageWriter:
     def rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rollouts of one step as `rollouts/step-00000012.parquet`; a repeated step replaces its file."""
         if self._run.active:
-            path = self.dir / "rollouts" / rollouts_name(step)
-            write_atomic(path, encode_rollouts(step, rows), sync=not self._run.throwaway)
+            self.rollouts_of(step, rollouts_table(step, rows))
+
+    def rollouts_of(self, step: int, table: Any) -> None:
+        """Write a table of `rollouts_table`, as `rollouts` does; may run in another thread than the rest."""
+        path = self.dir / "rollouts" / rollouts_name(step)
+        write_atomic(path, encode_table(table), sync=not self._run.throwaway)
 
     def close(self) -> None:
         """Close the files; logging opens them again."""
