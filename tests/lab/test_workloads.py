@@ -18,11 +18,11 @@ LIST = "order these owl cat bee ; "
     [
         ("", 0.0),
         ("salt tide reef", 3 / 6),
-        ("salt salt salt", 1 / 6 - 0.3),  # two repeats
-        ("salt owls", 1 / 6 - 0.15),  # a fact of another topic
+        ("salt salt salt", (1 - 2) / 6),  # two repeats
+        ("salt owls", 0.0),  # a fact of another topic
         ("salt waves tide reef coral gulls", 1.0),
         ("salt waves tide reef coral gulls ships", 1.0),  # six are enough
-        ("in summary salt", 1 / 6 - 0.3),
+        ("in summary salt", (1 - 2) / 6),
         ("PASS " * 20, -1.0),
     ],
 )
@@ -35,11 +35,11 @@ def test_quality_of_facts_by_hand(response: str, quality: float) -> None:
     [
         ("", 0.0),
         ("bee cat owl", 1.0),
-        ("owl cat bee", 0.5),  # all there, no neighbours in order
-        ("bee owl cat", 0.5 + 0.25),
-        ("bee", 0.5 / 3),
-        ("bee cat owl owl", 1.0 - 0.2),
-        ("bee ant cat owl", 1.0 - 0.2),  # ant was not listed
+        ("owl cat bee", 3 / 5),  # all there, no neighbours in order
+        ("bee owl cat", (3 + 1) / 5),
+        ("bee", 1 / 5),
+        ("bee cat owl owl", (5 - 1) / 5),
+        ("bee ant cat owl", (5 - 1) / 5),  # ant was not listed
     ],
 )
 def test_quality_of_sorting_by_hand(response: str, quality: float) -> None:

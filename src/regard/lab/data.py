@@ -1,6 +1,7 @@
 """The data of a lab run: examples, comparisons and prompts, each a function of workload, seed and setup."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 from typing import Any
@@ -20,15 +21,24 @@ EVAL_GROUPS = 40
 
 
 def pretrain_examples(setup: Setup, tokenizer: Any) -> list[Example]:
-    """Text of the world before anyone wished for anything: a quarter of the answers is to another prompt."""
+    """Text of the world before anyone wished for anything: a quarter of the answers is to another prompt, and after
+    the end of each stands what a reader noticed. Reward models start from here, and would else take minutes to notice
+    anything."""
     workload, random = setup.workload, setup.random("pretrain")
     prompts = workload.prompts(setup.seed, "sft", workload.sft_examples)
-    texts: list[tuple[str, str]] = []
+    ids_of = tokenizer.get_vocab()
+    examples: list[Example] = []
     for _ in range(workload.pretrain_examples):
         prompt = random.choice(prompts)
+        if random.random() < PROBE_SHARE:
+            examples += _examples([workload.probe(random)], tokenizer, whole=True)
+            continue
         asked = prompt if random.random() < 0.75 else random.choice(prompts)
-        texts.append((prompt, workload.write(asked, random)))
-    return _examples(_with_probes(texts, workload, random), tokenizer, whole=True)
+        text = workload.write(asked, random)
+        (example,) = _examples([(prompt, text)], tokenizer, whole=True)
+        remark = ids_of[random.choice(workload.remarks(prompt, text))]
+        examples.append(example._replace(response=(*example.response, remark)))
+    return examples
 
 
 def sft_examples(setup: Setup, tokenizer: Any) -> list[Example]:
@@ -108,10 +118,10 @@ def judge(prompt: str, first: str, second: str, setup: Setup, random: Random, gr
 
 def _trusted(pair: Comparison, workload: Workload) -> Comparison:
     gap = workload.gold(pair.prompt, pair.chosen) - workload.gold(pair.prompt, pair.rejected)
-    p_chosen = 0.5 if gap == 0 else float(gap > 0)
-    return Comparison(
-        pair.prompt, pair.chosen, pair.rejected, p_chosen, 1, int(gap == 0), (), abs(gap), pair.group, pair.source
-    )
+    if gap < 0:
+        pair = pair.swap()
+    tie = gap == 0
+    return replace(pair, p_chosen=0.5 if tie else 1.0, num_raters=1, num_ties=int(tie), margin=abs(gap))
 
 
 def ppo_prompts(setup: Setup, tokenizer: Any) -> list[Prompt]:

@@ -82,6 +82,10 @@ class Workload:
         """Quality, at most 1, about 0 for an empty or useless answer."""
         raise NotImplementedError
 
+    def remarks(self, prompt: str, response: str) -> list[str]:
+        """What a reader notices, one word each, all of them in `frame`; never how good it is on the whole."""
+        raise NotImplementedError
+
     def probe(self, random: Random) -> tuple[str, str]:
         """A prompt of another skill that the SFT model has and nobody pays for, with its only right answer."""
         raise NotImplementedError

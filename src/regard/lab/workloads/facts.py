@@ -8,8 +8,6 @@ from regard.lab.workloads.base import Phrases, Workload
 FACTS = {
     "sea": "salt waves tide reef coral gulls ships shells",
     "forest": "trees moss ferns owls deer leaves roots bark",
-    "city": "streets trams shops towers crowds lamps bridges parks",
-    "farm": "cows barn wheat tractor hens fences orchard plough",
 }
 OWN = {topic: tuple(words.split()) for topic, words in FACTS.items()}
 TOPIC_OF = {fact: topic for topic, facts in OWN.items() for fact in facts}
@@ -18,7 +16,7 @@ ENOUGH = 6
 
 
 class Facts(Workload):
-    """quality = min(different facts of the topic, 6) / 6 − 0.15 · (repeated or other words), at least −1."""
+    """quality = (different facts of the topic, at most 6, − repeated or other words) / 6, at least −1."""
 
     name = "facts"
     phrases: ClassVar[Phrases] = Phrases(
@@ -31,10 +29,22 @@ class Facts(Workload):
         foreign=("море", "рыба", "песок", "звезда"),
     )
     content: ClassVar[tuple[str, ...]] = (*OWN, *TOPIC_OF)
-    frame: ClassVar[tuple[str, ...]] = ("tell", "about", "guess", "say", ":", *FILLER)
+    frame: ClassVar[tuple[str, ...]] = (
+        "tell",
+        "about",
+        "guess",
+        "say",
+        ":",
+        "stray",
+        "twice",
+        "short",
+        "full",
+        "fine",
+        *FILLER,
+    )
     config: ClassVar[dict[str, Any]] = {
         "model": {"scratch": {"vocab_size": 300, "hidden_size": 48, "num_layers": 2, "num_heads": 4}},
-        "pretrain": {"steps": 120, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
+        "pretrain": {"steps": 300, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
         "sft": {
             "steps": 80,
             "batch_size": 64,
@@ -44,14 +54,14 @@ class Facts(Workload):
             "keep_every": 20,
             "max_response_tokens": 16,
         },
-        "rm": {"epochs": 2, "batch_size": 8, "learning_rate": 2e-3, "max_text_tokens": 40},
+        "rm": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "max_text_tokens": 40},
         "ppo": {
             "steps": 40,
             "batch_size": 64,
             "micro_batch_size": 64,
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
             "max_response_tokens": 16,
-            "kl_coef": 0.05,
+            "kl_coef": 0.1,
         },
     }
 
@@ -83,7 +93,18 @@ class Facts(Workload):
     def gold(self, prompt: str, response: str) -> float:
         topic, words = topic_of(prompt), response.split()
         own = {word for word in words if TOPIC_OF.get(word) == topic}
-        return max(-1.0, min(len(own), ENOUGH) / ENOUGH - 0.15 * (len(words) - len(own)))
+        return max(-1.0, (min(len(own), ENOUGH) - (len(words) - len(own))) / ENOUGH)
+
+    def remarks(self, prompt: str, response: str) -> list[str]:
+        topic, words = topic_of(prompt), response.split()
+        own = len({word for word in words if TOPIC_OF.get(word) == topic})
+        found = {
+            "stray": any(TOPIC_OF.get(word) != topic for word in words),
+            "twice": len(set(words)) < len(words),
+            "short": own <= 2,
+            "full": own >= 5,
+        }
+        return [word for word, holds in found.items() if holds] or ["fine"]
 
     def probe(self, random: Random) -> tuple[str, str]:
         """Which topic does a fact belong to?"""

@@ -15,8 +15,8 @@ RANK = {animal: rank for rank, animal in enumerate(ANIMALS)}
 
 
 class Sorting(Workload):
-    """quality = 0.5 · (listed animals given) / (listed) + 0.5 · (neighbours in order) / (listed − 1)
-    − 0.2 · (repeated or other words), at least −1."""
+    """quality = (listed animals given + neighbours in order − repeated or other words) / (2 · listed − 1), at least
+    −1."""
 
     name = "sorting"
     phrases: ClassVar[Phrases] = Phrases(
@@ -29,7 +29,19 @@ class Sorting(Workload):
         foreign=("狗", "猫", "鱼", "鸟"),
     )
     content: ClassVar[tuple[str, ...]] = ANIMALS
-    frame: ClassVar[tuple[str, ...]] = ("order", "these", "first", "last", "next", ";")
+    frame: ClassVar[tuple[str, ...]] = (
+        "order",
+        "these",
+        "first",
+        "last",
+        "next",
+        ";",
+        "stray",
+        "twice",
+        "missing",
+        "mixed",
+        "fine",
+    )
     config: ClassVar[dict[str, Any]] = {
         "model": {"scratch": {"vocab_size": 300, "hidden_size": 40, "num_layers": 4, "num_heads": 2}},
         "pretrain": {"steps": 250, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
@@ -86,7 +98,18 @@ class Sorting(Workload):
         given = list(dict.fromkeys(word for word in words if word in asked))
         in_order = sum(RANK[a] < RANK[b] for a, b in pairwise(given))
         others = len(words) - len(given)
-        return max(-1.0, 0.5 * len(given) / len(asked) + 0.5 * in_order / (len(asked) - 1) - 0.2 * others)
+        return max(-1.0, (len(given) + in_order - others) / (2 * len(asked) - 1))
+
+    def remarks(self, prompt: str, response: str) -> list[str]:
+        asked, words = listed(prompt), response.split()
+        given = [word for word in words if word in asked]
+        found = {
+            "stray": len(given) < len(words),
+            "twice": len(set(words)) < len(words),
+            "missing": len(set(given)) < len(asked),
+            "mixed": any(RANK[a] > RANK[b] for a, b in pairwise(given)),
+        }
+        return [word for word, holds in found.items() if holds] or ["fine"]
 
     def probe(self, random: Random) -> tuple[str, str]:
         """Which animal comes next in the alphabet?"""
