@@ -1,4 +1,4 @@
-"""`regard lab run`, `regard lab list`: planted faults in real training."""
+"""`regard lab`: planted faults in real training, and how well the review finds them."""
 
 import json
 from pathlib import Path
@@ -77,3 +77,80 @@ def list_lab(
         print(f"fault    {one.id:10} {one.stage:20} {'/'.join(one.starts):10} {one.summary}")
     for one in CONTROLS.values():
         print(f"control  {one.name:32} {one.kind:20} {one.summary}")
+
+
+@app.command("bench")
+def bench(
+    workload: Annotated[str, typer.Option("--workload", help="facts to tune on, sorting to measure once.")] = "facts",
+    out: Annotated[Path | None, typer.Option("--out", help="Default: runs/bench-WORKLOAD. Finished runs stay.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each fault at each severity and start.")] = 2,
+    controls: Annotated[int, typer.Option("--controls", min=0, help="At least that many runs without a fault.")] = 200,
+    pairs: Annotated[int, typer.Option("--pairs", min=0, help="Runs with two faults.")] = 40,
+    fault: Annotated[list[str] | None, typer.Option("--fault", help="Only this fault. Repeatable.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Each fault and each control once, two pairs.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")] = 2,
+    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one run may take.")] = 180.0,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Ask rldoctor and rlprobe about them too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Measure the review on runs whose truth is known; the same command again goes on where it was broken off.
+
+    Example: regard lab bench --quick
+    """
+    import sys
+
+    from regard.lab.bench import bench as run_bench
+    from regard.lab.bench import table
+    from regard.lab.plan import plan
+    from regard.lab.score import plain
+    from regard.lab.workloads import workload_named
+
+    workload_named(workload)
+    jobs = plan(workload, seeds=seeds, controls=controls, pairs=pairs, quick=quick, only=tuple(fault or ()))
+    target = out or Path("runs") / f"bench-{workload}"
+    result = run_bench(
+        jobs,
+        target,
+        workers=workers,
+        limit=limit,
+        peers=peers,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if as_json:
+        print(json.dumps(plain(result)))
+        return
+    print(table(result))
+    print(f"All numbers: {target / 'bench.json'}. What they mean: docs/howto/lab.md.")
+
+
+@app.command("fit")
+def fit(
+    runs: Annotated[Path, typer.Argument(help="The --out of a finished regard lab bench.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: likelihoods.json of the installed regard.review.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that review what is not reviewed.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Count the runs of the tuning workload into the likelihoods of the review, and say which constants suit them.
+
+    Example: regard lab fit runs/bench-facts
+    """
+    import sys
+
+    from regard.lab.bench import fit_runs
+    from regard.lab.score import plain
+
+    result = fit_runs(runs, out, workers=workers, say=lambda line: print(line, file=sys.stderr, flush=True))
+    if as_json:
+        print(json.dumps(plain(result)))
+        return
+    print(f"{'strength':>8} {'temperature':>11} {'Brier':>7} {'top-1':>6} {'diagnosed from':>14} {'own diagnosed':>13}")
+    for line in [*result["settings"][:8], result["present"], result["stated"]]:
+        cells = (f"{line[key]:.3f}" if line[key] is not None else "–" for key in ("brier", "top1"))
+        threshold = "none clean" if line["threshold"] is None else f"{line['threshold']:g}"
+        own = "–" if line["diagnosed"] is None else f"{line['diagnosed']:.3f}"
+        mark = {id(result["present"]): "  as it is now", id(result["stated"]): "  without counts"}.get(id(line), "")
+        brier, top = cells
+        print(f"{line['strength']:8g} {line['temperature']:11g} {brier:>7} {top:>6} {threshold:>14} {own:>13}{mark}")
+    print(f"{result['runs']} runs counted into {result['path']}. Constants: change them in regard/review/inference.py.")

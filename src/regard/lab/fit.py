@@ -1,0 +1,215 @@
+"""Count the lab's runs into the tables of the inference, and see which constants would serve them best.
+
+Only the tuning workload is counted. Constants are judged on runs whose seed was not counted (leave seeds out), so a
+table that has learnt single runs by heart does not look good. Nothing here changes a constant; a person does, in
+`regard.review.inference`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.errors import ConfigError
+from regard.lab.score import Case
+from regard.review import inference
+from regard.review.causes import Cause, all_causes
+from regard.review.inference import FLOOR, HEALTHY, LEAK, ONE, TWO
+
+Floats = NDArray[np.float64]
+Counts = dict[str, dict[str, list[float]]]
+
+TUNING = "facts"
+LIKELIHOODS = Path(inference.__file__).with_name("likelihoods.json")
+STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+DIAGNOSED = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+FALSE_POSITIVES = 0.01
+"""Largest share of controls that may get a diagnosed cause, for a threshold to be chosen."""
+FOLDS = 5
+
+
+def count(cases: Sequence[Case]) -> Counts:
+    """Cause id, or "" for controls, to symptom or sign to [runs in which it held, runs in which it was decided].
+
+    Runs with two faults are left out.
+    """
+    counts: Counts = {}
+    for case in cases:
+        if len(case.roots) > 1:
+            continue
+        line = counts.setdefault(case.roots[0] if case.roots else "", {})
+        for name, holds in case.seen.items():
+            if holds is not None:
+                cell = line.setdefault(name, [0, 0])
+                cell[0] += holds
+                cell[1] += 1
+    return {root: dict(sorted(line.items())) for root, line in sorted(counts.items())}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What N runs show of J symptoms and signs.
+
+    Attributes:
+        names: [J].
+        yes, no: [N, J] 1 where it holds, 1 where it does not; neither where it is unknown.
+    """
+
+    names: tuple[str, ...]
+    yes: Floats
+    no: Floats
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], names: tuple[str, ...]) -> "Seen":
+        answers = [[case.seen.get(name) for name in names] for case in cases]
+        as_array = np.array([[np.nan if a is None else float(a) for a in line] for line in answers])
+        as_array = as_array.reshape(len(cases), len(names))
+        return cls(names, (as_array == 1).astype(float), (as_array == 0).astype(float))
+
+
+def posteriors(
+    seen: Seen, counts: Mapping[str, Mapping[str, Sequence[float]]], strength: float, temperature: float
+) -> tuple[Floats, Floats]:
+    """As `regard.review.inference.infer`, for all runs at once and for any tables and constants.
+
+    Returns:
+        [N] probability of no cause, [N, C] of each cause in the order of the catalogue.
+    """
+    causes = list(all_causes().values())
+
+    def moved(stated: float, row: str, name: str) -> float:
+        held, known = counts.get(row, {}).get(name, (0.0, 0.0))
+        return (strength * stated + held) / (strength + known)
+
+    leak = np.array([moved(LEAK, "", name) for name in seen.names])
+    rows = [
+        [moved(max(q, one.predicts.get(name, 0.0)), one.id, name) for name, q in zip(seen.names, leak, strict=True)]
+        for one in causes
+    ]
+    single = np.array(rows).reshape(len(causes), len(seen.names)).clip(FLOOR, 1 - FLOOR)
+    none = leak.clip(FLOOR, 1 - FLOOR)
+    pairs = [
+        (one, other)
+        for one in range(len(causes))
+        for other in range(one + 1, len(causes))
+        if causes[one].id not in causes[other].leads_to and causes[other].id not in causes[one].leads_to
+    ]
+    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
+    both = (1 - (1 - single[first]) * (1 - single[second]) / (1 - none)).clip(FLOOR, 1 - FLOOR)
+    tables = np.concatenate([none[None], single, both])
+    number = max(1, len(causes))
+    prior = np.concatenate([
+        [np.log(HEALTHY)],
+        np.full(len(causes), np.log(ONE / number)),
+        np.full(len(pairs), np.log(TWO / max(1, number * (number - 1) // 2))),
+    ])  # fmt: skip
+    logs = prior + temperature * (seen.yes @ np.log(tables).T + seen.no @ np.log1p(-tables).T)
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    marginal = weights[:, 1 : 1 + len(causes)].copy()
+    for at, (one, other) in enumerate(pairs, start=1 + len(causes)):
+        marginal[:, one] += weights[:, at]
+        marginal[:, other] += weights[:, at]
+    return weights[:, 0], marginal
+
+
+@dataclass(frozen=True)
+class Held:
+    """Posteriors of runs by tables that never saw their seed, with one setting of the constants."""
+
+    strength: float
+    temperature: float
+    healthy: Floats
+    marginal: Floats
+
+
+def leave_seeds_out(cases: Sequence[Case], strength: float, temperature: float) -> Held:
+    """Tables from all other seeds, in at most FOLDS groups of seeds."""
+    names = tuple(sorted({name for case in cases for name in case.seen}))
+    seeds = sorted({case.seed for case in cases})
+    healthy = np.zeros(len(cases))
+    marginal = np.zeros((len(cases), len(all_causes())))
+    for fold in range(min(FOLDS, len(seeds))):
+        out = {seed for at, seed in enumerate(seeds) if at % FOLDS == fold}
+        rows = [at for at, case in enumerate(cases) if case.seed in out]
+        counts = count([case for case in cases if case.seed not in out])
+        p0, p = posteriors(Seen.of([cases[at] for at in rows], names), counts, strength, temperature)
+        healthy[rows], marginal[rows] = p0, p
+    return Held(strength, temperature, healthy, marginal)
+
+
+def without_counts(cases: Sequence[Case], strength: float, temperature: float) -> Held:
+    """By the probabilities that the catalogue states alone."""
+    names = tuple(sorted({name for case in cases for name in case.seen}))
+    return Held(strength, temperature, *posteriors(Seen.of(cases, names), {}, strength, temperature))
+
+
+def judge(cases: Sequence[Case], held: Held) -> dict[str, Any]:
+    """Brier score (as `score.brier`), top-1 over single faults, and the threshold that keeps controls clean.
+
+    A threshold is the smallest of DIAGNOSED with at most FALSE_POSITIVES of the controls given a diagnosed cause;
+    `diagnosed` is the share of single faults whose own cause then is diagnosed. None where no threshold is clean.
+    """
+    order = list(all_causes())
+    truth = np.array([[cause in case.roots for cause in order] for case in cases], dtype=float)
+    unlisted = np.array([sum(root not in order for root in case.roots) for case in cases])
+    brier = float((((held.marginal - truth) ** 2).sum(axis=1) + unlisted).mean())
+    decided = np.array([[_decided(cause, case) for cause in all_causes().values()] for case in cases])
+    listed = held.healthy <= 0.5
+    controls = np.array([not case.roots for case in cases])
+    single = np.array([len(case.roots) == 1 for case in cases])
+    first = np.array([order[at] for at in held.marginal.argmax(axis=1)])
+    right = np.array([case.roots == (name,) for case, name in zip(cases, first, strict=True)]) & listed
+    chosen = recall = None
+    for threshold in DIAGNOSED:
+        diagnosed = (held.marginal >= threshold) & decided & listed[:, None]
+        if not controls.any() or diagnosed[controls].any(axis=1).mean() <= FALSE_POSITIVES:
+            chosen = threshold
+            recall = float((diagnosed & (truth > 0))[single].any(axis=1).mean()) if single.any() else None
+            break
+    return {
+        "strength": held.strength,
+        "temperature": held.temperature,
+        "brier": brier,
+        "top1": float(right[single].mean()) if single.any() else None,
+        "threshold": chosen,
+        "diagnosed": recall,
+    }
+
+
+def _decided(cause: Cause, case: Case) -> bool:
+    return any(case.seen.get(name) for name in cause.decided_by)
+
+
+def search(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Every setting of the constants, best Brier score first.
+
+    Raises:
+        ConfigError: all runs have one seed, so none can be left out.
+    """
+    if len({case.seed for case in cases}) < 2:
+        raise ConfigError("All runs have the same seed, so nothing can be left out. Type regard lab bench --seeds 2.")
+    settings = product(STRENGTHS, TEMPERATURES)
+    return sorted((judge(cases, leave_seeds_out(cases, *one)) for one in settings), key=lambda one: one["brier"])
+
+
+def present() -> dict[str, float]:
+    """The constants as they are."""
+    return {
+        "strength": inference.STRENGTH,
+        "temperature": inference.TEMPERATURE,
+        "threshold": inference.DIAGNOSED,
+    }
+
+
+def likelihoods(cases: Sequence[Case], provenance: Mapping[str, Any]) -> str:
+    """The content of `regard/review/likelihoods.json`."""
+    rows = ",\n".join(f"  {json.dumps(root)}: {json.dumps(line)}" for root, line in count(cases).items())
+    head = json.dumps(dict(provenance), indent=1, ensure_ascii=False).replace("\n", "\n ")
+    return f'{{\n "provenance": {head},\n "counts": {{\n{rows}\n }}\n}}\n'
