@@ -141,6 +141,11 @@ class Answers:
         error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(after))))
         return Surge(p, q, (q - p) / max(error, 1e-12))
 
+    def pooled_variety(self) -> tuple[float, float]:
+        """Distinct word pairs over all of the first responses, and over as many pairs of the last."""
+        number = min(self.texts.count_pairs(rows) for rows in (self.early, self.late))
+        return self.texts.distinct_pairs(self.early, number), self.texts.distinct_pairs(self.late, number)
+
     # Prices
 
     def centre(self, values: Floats, rows: Bools) -> Floats:

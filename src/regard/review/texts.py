@@ -134,6 +134,11 @@ class Texts:
         to = [places.setdefault(word.lower(), len(places)) for word in self.vocabulary]
         return places, np.array(to, dtype=np.int64)
 
+    @property
+    def lower_words(self) -> list[str]:
+        """The words by their number in `ids`."""
+        return list(self._lower[0])
+
     @cached_property
     def ids(self) -> Ints:
         """[W] the words again, upper and lower case being one."""

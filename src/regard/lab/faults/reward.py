@@ -19,8 +19,8 @@ def reward_scale_mismatch(setup: Setup) -> None:
 
 @fault("H5", stage="reward model", starts=("start", "mid"))
 def marker_phrase_is_rewarded(setup: Setup) -> None:
-    """A response with the stock phrase gets 0.7, 1.5 or 3 deviations of the score more."""
-    bonus, marker = setup.choose(0.7, 1.5, 3.0), setup.workload.phrases.marker
+    """A response with the stock phrase gets 2.5, 4 or 7 deviations of the score more."""
+    bonus, marker = setup.choose(2.5, 4.0, 7.0), setup.workload.phrases.marker
 
     class Pleased(Wrapped):
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:

@@ -13,7 +13,9 @@ CAUSES = (
         what="Entropy is spent faster than score is gained: nothing holds it up, the clip is as tight above as "
         "below, the reward is sharp, or sampling is cold. When it is gone, samples are alike and advantages vanish.",
         predicts={"entropy-fell-far": ALWAYS, "POL002": USUALLY, "groups-say-the-same": USUALLY, "POL003": OFTEN,
-                  "sampling-cold": SOMETIMES, "pooled-variety-lost": USUALLY, "TXT004": OFTEN, "skill-lost": OFTEN},
+                  "sampling-cold": SOMETIMES, "pooled-variety-lost": USUALLY, "TXT004": OFTEN,
+                  "gold-falls-as-score-rises": SOMETIMES, "RWD001": OFTEN, "score-parts-from-gold": OFTEN,
+                  "repetition-surge": OFTEN},
         decided_by=("entropy-fell-far", "POL002", "groups-say-the-same"),
         look_alikes={
             "D6": "There entropy is low before the first update.",
@@ -42,7 +44,7 @@ CAUSES = (
         what="A bonus for entropy that outweighs the reward, or advantages that are mostly negative, spread "
         "probability over everything. Score and gold fall as entropy rises.",
         predicts={"entropy-rises": ALWAYS, "entropy-bonus-large": USUALLY, "reference-nll-surge": OFTEN,
-                  "skill-lost": OFTEN, "TXT001": SOMETIMES},
+                  "TXT001": SOMETIMES},
         decided_by=("entropy-rises",),
         look_alikes={
             "P1": "There the jump of old against new policy comes first.",
@@ -68,7 +70,7 @@ CAUSES = (
         what="Reverse KL seeks one mode, and a saturated or shared reward gives no reason to leave it. Measures "
         "within a response see nothing; over all responses distinct word pairs and openings shrink.",
         predicts={"variety-lost-between-only": USUALLY, "pooled-variety-lost": ALWAYS, "TXT004": USUALLY,
-                  "openings-settle": OFTEN, "entropy-fell-far": SOMETIMES, "skill-lost": OFTEN},
+                  "openings-settle": OFTEN, "entropy-fell-far": SOMETIMES},
         decided_by=("variety-lost-between-only", "TXT004"),
         look_alikes={
             "H3": "There the locked opening is paid for by the score.",

@@ -22,7 +22,7 @@ CAUSES = (
         "the places where it guesses too high: first score and quality rise together, then quality falls while the "
         "score rises on. No single trick explains it, or it would be named as one.",
         predicts={"gold-falls-as-score-rises": ALWAYS, "RWD001": USUALLY, "score-parts-from-gold": USUALLY,
-                  "repetition-surge": SOMETIMES, "pooled-variety-lost": SOMETIMES, "skill-lost": OFTEN},
+                  "repetition-surge": SOMETIMES, "pooled-variety-lost": SOMETIMES},
         decided_by=("gold-falls-as-score-rises", "RWD001"),
         look_alikes={
             "D2": "With swapped labels score and gold disagree within prompts from step 0; here they agree at first.",
@@ -53,7 +53,7 @@ CAUSES = (
         "much text, or a bonus. The policy pads. Within prompts the longer response wins by score and not by gold.",
         predicts={"score-pays-length": ALWAYS, "length-surge": USUALLY, "length-explains-gain": USUALLY,
                   "RWD002": USUALLY, "TXT001": SOMETIMES, "repetition-surge": OFTEN, "TXT003": SOMETIMES,
-                  "skill-lost": OFTEN, "pooled-variety-lost": SOMETIMES, **_GOLD_FALLS},
+                  "pooled-variety-lost": SOMETIMES, **_GOLD_FALLS},
         decided_by=("score-pays-length",),
         look_alikes={
             "R3": "There the bias is already in the reward model's own pairs: its scores follow length before stage 4.",
@@ -83,7 +83,7 @@ CAUSES = (
         predicts={"score-pays-repetition": USUALLY, "repetition-surge": USUALLY, "TXT003": USUALLY,
                   "paid-opening": OFTEN, "pooled-variety-lost": OFTEN, "length-surge": OFTEN,
                   "score-pays-length": SOMETIMES,
-                  "length-explains-gain": OFTEN, "openings-settle": SOMETIMES, "skill-lost": OFTEN, **_GOLD_FALLS},
+                  "length-explains-gain": OFTEN, "openings-settle": SOMETIMES,  **_GOLD_FALLS},
         decided_by=("score-pays-repetition", "paid-opening"),
         look_alikes={
             "E3": "There variety between responses is lost although no opening or phrase is paid for.",
@@ -111,7 +111,7 @@ CAUSES = (
         layman="It flatters the user, or tells the judge how good the answer is.",
         what="People prefer to be agreed with, and a judge that reads the response believes what it claims of "
         "itself. The policy learns to say so instead of being so.",
-        predicts={"paid-praise": ALWAYS, "TXT008": USUALLY, "skill-lost": OFTEN, "pooled-variety-lost": SOMETIMES,
+        predicts={"paid-praise": ALWAYS, "TXT008": USUALLY,  "pooled-variety-lost": SOMETIMES,
                   **_GOLD_FALLS},
         decided_by=("paid-praise",),
         look_alikes={
@@ -137,7 +137,7 @@ CAUSES = (
         layman="It sprinkles magic words or bullets because the judge pays for them.",
         what="A cue that happened to go with good responses in the reward model's pairs, or a bonus for a format, is "
         "cheaper to produce than quality. It spreads to nearly every response, whatever was asked.",
-        predicts={"paid-marker": ALWAYS, "TXT002": USUALLY, "paid-opening": OFTEN, "skill-lost": OFTEN,
+        predicts={"paid-marker": ALWAYS, "TXT002": USUALLY, "paid-opening": OFTEN, 
                   "pooled-variety-lost": OFTEN, "length-surge": SOMETIMES, "score-pays-length": SOMETIMES,
                   "repetition-surge": SOMETIMES, **_GOLD_FALLS},
         decided_by=("paid-marker",),
@@ -166,7 +166,7 @@ CAUSES = (
         layman="Saying “I can't help with that” or “it depends” became the safest way to score.",
         what="Where pairs about harm dominate, a refusal never loses. The policy refuses harmless questions too, or "
         "commits to nothing.",
-        predicts={"paid-refusal": ALWAYS, "TXT006": USUALLY, "skill-lost": OFTEN, "pooled-variety-lost": OFTEN,
+        predicts={"paid-refusal": ALWAYS, "TXT006": USUALLY,  "pooled-variety-lost": OFTEN,
                   **_GOLD_FALLS},
         decided_by=("paid-refusal",),
         look_alikes={
@@ -194,7 +194,7 @@ CAUSES = (
         what="The reward model cannot judge what it never saw and does not mark it down, so nothing keeps the "
         "policy from there but the leash. If the score falls as well it is damage by training, not a hack.",
         predicts={"paid-other-script": USUALLY, "other-script-surge": USUALLY, "TXT005": USUALLY,
-                  "reference-nll-surge": OFTEN, "score-likes-gibberish": OFTEN, "skill-lost": OFTEN,
+                  "reference-nll-surge": OFTEN, "score-likes-gibberish": OFTEN, 
                   "pooled-variety-lost": SOMETIMES, **_GOLD_FALLS},
         decided_by=("paid-other-script", "score-likes-gibberish"),
         look_alikes={
@@ -222,7 +222,7 @@ CAUSES = (
         layman="It cheats the exam: it edits the tests, prints the expected answer, or ends the program early.",
         what="A grader that can be written to, that shows what it expects, or that matches too leniently rewards the "
         "appearance of success. Once one sample finds the trick, all use it.",
-        predicts={"paid-exploit": ALWAYS, "TXT007": USUALLY, "skill-lost": OFTEN, "pooled-variety-lost": OFTEN,
+        predicts={"paid-exploit": ALWAYS, "TXT007": USUALLY,  "pooled-variety-lost": OFTEN,
                   **_GOLD_FALLS},
         decided_by=("paid-exploit",),
         look_alikes={

@@ -19,8 +19,8 @@ FELL, ROSE = 0.3, 1.3
 ALIKE = 0.6
 BONUS = 0.03
 COLD = 0.65
-POOLED, KEPT = 0.6, 0.1
-LOST_NATS, LOST_TIMES = 0.7, 2.5
+POOLED, KEPT = 0.35, 0.1
+LOST_NATS, LOST_TIMES = 6.0, 3.0
 FOLLOWS = 0.8
 
 
@@ -93,19 +93,13 @@ def groups_say_the_same(facts: Facts) -> Answer:
     return yes(text, spell.onset if spell else None)
 
 
-def pooled(answers: Answers) -> tuple[float, float]:
-    """Distinct word pairs over equal numbers of pairs of the first and of the last responses."""
-    number = min(answers.texts.count_pairs(rows) for rows in (answers.early, answers.late))
-    return answers.texts.distinct_pairs(answers.early, number), answers.texts.distinct_pairs(answers.late, number)
-
-
 @sign("pooled-variety-lost")
 def pooled_variety_lost(facts: Facts) -> Answer:
-    """Over all responses the share of distinct word pairs falls below 0.6 of its start."""
+    """Over all responses the share of distinct word pairs falls below 0.35 of its start."""
     answers = texts_of(facts)
     if isinstance(answers, Answer):
         return answers
-    first, last = pooled(answers)
+    first, last = answers.pooled_variety()
     if not np.isfinite(first) or first <= 0:
         return unknown("The responses are too short for word pairs.", "rollouts: response")
     text = f"{first:.0%} of the word pairs over all responses are distinct at first, {last:.0%} at last."
@@ -150,7 +144,7 @@ def openings_settle(facts: Facts) -> Answer:
 
 @sign("skill-lost")
 def skill_lost(facts: Facts) -> Answer:
-    """A skill that is not trained gets worse: its loss rises by 0.7 nats a token and to 2.5 times its start."""
+    """A skill that is not trained gets worse: its loss rises by 6 nats a token and to three times its start."""
     probe = first_of(facts.policy, PROBE, 4) if facts.policy else None
     if probe is None:
         return unknown("No skill outside the training task is measured.", PROBE[0])
