@@ -1,13 +1,14 @@
 """The plot of one piece of evidence: the metric, the limit it was held against, and when the symptom began."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from regard.report.figures import Figure, chosen_rows
 from regard.report.model import Curve
 from regard.report.numbers import is_finite, show
 from regard.report.svg import Kind, Plot, y_domain
+from regard.review.answers import Answers, answers_of
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import StageLog
 from regard.runlog.series import as_number, text_as_number
@@ -20,6 +21,25 @@ FAR = 8.0
 
 LOG_KEYS = ("optim/grad_norm",)
 LOG_SPAN = 30.0
+
+
+def _paid_phrase(answers: Answers) -> Any:
+    paid = answers.paid_phrase
+    return None if paid is None else answers.texts.contains(paid.name.split())
+
+
+ROLLOUT_FEATURES: dict[str, Callable[[Answers], Any]] = {
+    "rollouts/repeated_pairs": lambda answers: answers.texts.repetition,
+    "rollouts/other_script": lambda answers: answers.other_script,
+    "rollouts/refusals": lambda answers: answers.flags["refusal"] | answers.flags["hedge"],
+    "rollouts/exploits": lambda answers: answers.flags["exploit"],
+    "rollouts/self_praise": lambda answers: answers.flags["praise"] | answers.flags["agreement"],
+    "rollouts/phrase_share": _paid_phrase,
+}
+"""Evidence that no trainer logs and that detectors read out of the rollouts: of each response, [N] numbers or flags, or
+None."""
+
+ROLLOUT_UNIT = "mean over the responses of a step"
 
 
 def value_of(value: object) -> float | None:
@@ -39,20 +59,31 @@ def onset_interval(onset: object) -> tuple[int, int] | None:
 
 
 def evidence_figures(finding: Mapping[str, Any], stage: StageLog | None, steps: tuple[float, float]) -> list[Figure]:
-    """One plot for each metric of the evidence that is a series of this stage, in the order of the evidence."""
+    """One plot for each metric of the evidence that is a series of this stage, or that its rollouts give at each step;
+    in the order of the evidence."""
     if stage is None:
         return []
     figures: list[Figure] = []
     seen: set[str] = set()
     for evidence in finding.get("evidence") or []:
         key = str(evidence.get("metric"))
-        if key in seen or key not in stage.metrics or len(figures) == MAX_FIGURES:
-            continue
-        seen.add(key)
-        series = stage.metrics[key]
-        curve = Curve(key, key, tuple(map(int, series.steps)), tuple(map(float, series.values)))
-        figures.append(evidence_figure(curve, evidence, finding, steps))
+        curve = None if key in seen or len(figures) == MAX_FIGURES else _curve(stage, key)
+        if curve is not None:
+            seen.add(key)
+            figures.append(evidence_figure(curve, evidence, finding, steps))
     return figures
+
+
+def _curve(stage: StageLog, key: str) -> Curve | None:
+    if key in stage.metrics:
+        series = stage.metrics[key]
+        return Curve(key, key, tuple(map(int, series.steps)), tuple(map(float, series.values)))
+    answers = answers_of(stage) if key in ROLLOUT_FEATURES else None
+    feature = ROLLOUT_FEATURES[key](answers) if answers is not None else None
+    if answers is None or feature is None:
+        return None
+    steps, means = answers.sample.by_step(feature.astype(float))
+    return Curve(key, key, tuple(map(int, steps)), tuple(map(float, means)))
 
 
 def evidence_figure(
@@ -88,7 +119,8 @@ def evidence_figure(
     places, note = chosen_rows(len(curve.steps))
     return Figure(
         curve.key,
-        (spec.unit if spec else "") + (", log scale" if kind == "log" else ""),
+        (spec.unit if spec else ROLLOUT_UNIT if curve.key in ROLLOUT_FEATURES else "")
+        + (", log scale" if kind == "log" else ""),
         f"{spec.quantity[:1].upper()}{spec.quantity[1:]}." if spec else "",
         show(curve.values[-1]) if curve.values else "",
         plot.render(),

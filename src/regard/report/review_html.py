@@ -87,22 +87,19 @@ def render_result(result: dict[str, Any], run: RunLog) -> str:
     )
 
 
-def headline(result: Mapping[str, Any], causes: list[dict[str, Any]]) -> str:
-    """The verdict in one or two sentences."""
+def headline(result: Mapping[str, Any], causes: list[dict[str, Any]]) -> tuple[str, str]:
+    """The verdict in a sentence, and when it began and how it shows where a cause is known."""
     findings = result["findings"]
     if causes:
         cause = causes[0]
-        root = onset_interval(cause.get("root_onset"))
-        words = str(cause.get("title") or cause["name"])
-        words = f"{words[:1].upper()}{words[1:]}".rstrip(".")
-        if cause.get("status") == "suspected":
-            words = f"Suspected: {words[:1].lower()}{words[1:]}"
-        if root is not None:
-            words += (
-                f", since step {root[0]}" if root[0] == root[1] else f", since a step between {root[0]} and {root[1]}"
-            )
-        symptoms = ", ".join(cause.get("explains") or [])
-        return words + (f". It explains {symptoms}." if symptoms else ".")
+        words = str(cause.get("title") or cause["name"]).rstrip(".")
+        suspected = "Suspected: " if cause.get("status") == "suspected" else ""
+        root, shows = onset_interval(cause.get("root_onset")), onset_interval(cause.get("symptom_onset"))
+        second = f"Began at {when(cause['root_onset'])}." if root else ""
+        if shows:
+            symptoms = ", ".join(cause.get("explains") or [])
+            second += f" Shows from {when(cause['symptom_onset'])} on" + (f" as {symptoms}." if symptoms else ".")
+        return f"{suspected}{words[:1].upper()}{words[1:]}.", second.strip()
     if findings:
         errors = sum(one["severity"] == "error" for one in findings)
         warnings = sum(one["severity"] == "warning" for one in findings)
@@ -111,10 +108,10 @@ def headline(result: Mapping[str, Any], causes: list[dict[str, Any]]) -> str:
             _count(warnings, "warning"),
             _count(len(findings) - errors - warnings, "note"),
         ]
-        return f"Found: {', '.join(part for part in parts if part)}. None of the known root causes fits."
+        return f"Found: {', '.join(part for part in parts if part)}. None of the known root causes fits.", ""
     if result["verdict"] == "inconclusive":
-        return "The log does not hold what would decide it."
-    return f"None of the {len(_codes(result['clear']))} symptoms that could be looked for is there."
+        return "The log does not hold what would decide it.", ""
+    return f"None of the {len(_codes(result['clear']))} symptoms that could be looked for is there.", ""
 
 
 def _count(number: int, word: str) -> str:
@@ -236,6 +233,8 @@ def when(onset: object) -> str:
 
 def setting(value: object) -> str:
     """A configuration value as one would type it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,10 +1,12 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportAttributeAccessIssue=false
 # (pyarrow has no type stubs)
-"""The rollouts that show what a review found, each beside what the policy said to the same prompt at the start."""
+"""The rollouts that show what a review found, each beside what the policy said at the start: to the same prompt where
+the record has one, else to the one that has most words in common with it."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -58,6 +60,10 @@ class Rollout:
     def key(self) -> str:
         return self.prompt_id or self.prompt
 
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(self.prompt.lower().split())
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -69,51 +75,83 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Group:
-    title: str
+class Claim:
+    """A cause or a finding that names rollouts; `near` is a step at which to look for them, `href` its place."""
+
+    ids: tuple[str, ...]
+    near: int
+    name: str
     why: str
     href: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rollouts that show one thing, and the causes and findings that say so."""
+
+    title: str
+    why: str
+    claims: tuple[Claim, ...]
     pairs: tuple[Pair, ...]
 
 
 def witnesses(run: RunLog, result: Mapping[str, Any]) -> list[Group]:
-    """Groups of pairs: for each cause and finding that names rollouts those, then the highest scores of the end."""
+    """Groups of pairs: the rollouts that causes and findings name, then the highest scores of the end."""
     groups: list[Group] = []
     for name, stage in run.stages.items():
         if not stage.rollout_steps:
             continue
         first = _first_rollouts(stage)
-        for cause in result["causes"]:
-            if concerns(cause, result, name):
-                found = _named(stage, cause.get("rows") or [], (cause.get("root_onset") or {}).get("step") or 0)
-                if found:
-                    title, why = f"{cause['id']} {cause['name']}, {name}", str(cause.get("title") or "")
-                    groups.append(Group(title, why, f"#{cause_id(cause)}", _pairs(found, first)))
-        for finding in result["findings"]:
-            if finding.get("stage") == name:
-                rows = [row for evidence in finding["evidence"] for row in evidence.get("rows") or []]
-                found = _named(stage, rows, finding["onset"]["step"])
-                if found:
-                    title = f"{finding['code']} {finding['name']}, {name}"
-                    groups.append(
-                        Group(title, str(finding["summary"]), f"#{finding_id(finding)}", _pairs(found, first))
-                    )
+        by_ids: dict[tuple[str, ...], list[Claim]] = {}
+        for claim in _claims(result, name):  # a cause and its symptom often name the same rollouts
+            by_ids.setdefault(claim.ids, []).append(claim)
+        for ids, claims in by_ids.items():
+            pairs = _pairs(_named(stage, ids, claims[-1].near), first)
+            if pairs:
+                title = f"{', '.join(claim.name for claim in claims)} in {name}"
+                groups.append(Group(title, claims[-1].why, tuple(claims), pairs))
         highest = _highest(stage)
         if highest:
-            steps = f"step {highest[0].step}" + (f" beside those of step {first[0].step}" if first else "")
-            why = "What the reward model likes most now, chosen by score alone."
-            groups.append(Group(f"Highest scores of {steps}, {name}", why, "", _pairs(highest, first)))
+            title = f"Highest scores of step {highest[0].step} in {name}"
+            why = "What the reward model likes most now, by score alone."
+            groups.append(Group(title, why, (), _pairs(highest, first)))
     return groups
+
+
+def _claims(result: Mapping[str, Any], stage: str) -> list[Claim]:
+    claims: list[Claim] = []
+    for cause in result["causes"]:
+        if concerns(cause, result, stage):
+            step = (cause.get("symptom_onset") or cause.get("root_onset") or {}).get("step") or 0
+            name, why = f"{cause['id']} {cause['name']}", f"{cause.get('title') or ''}."
+            claims.append(Claim(_first_ids(cause.get("rows") or []), step, name, why, f"#{cause_id(cause)}"))
+    for finding in result["findings"]:
+        if finding.get("stage") == stage:
+            rows = [row for evidence in finding["evidence"] for row in evidence.get("rows") or []]
+            name, why = f"{finding['code']} {finding['name']}", str(finding["summary"])
+            claims.append(Claim(_first_ids(rows), finding["span"][1], name, why, f"#{finding_id(finding)}"))
+    return [claim for claim in claims if claim.ids]
+
+
+def _first_ids(rows: Sequence[object]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(str, rows)))[:PAIRS]
 
 
 def _pairs(late: Sequence[Rollout], first: Sequence[Rollout]) -> tuple[Pair, ...]:
     pairs: list[Pair] = []
     for rollout in late[:PAIRS]:
         earlier = [one for one in first if one.step < rollout.step]
-        same = [one for one in earlier if one.key and one.key == rollout.key]
-        early = same[0] if same else earlier[len(pairs) % len(earlier)] if earlier else None
-        pairs.append(Pair(early, rollout, bool(same)))
+        early = max(earlier, key=lambda one: (_likeness(one, rollout), -one.step), default=None)
+        pairs.append(Pair(early, rollout, early is not None and _likeness(early, rollout) > 1))
     return tuple(pairs)
+
+
+def _likeness(one: Rollout, other: Rollout) -> float:
+    """2 for the same prompt; else the share of their prompts' words that both have, at most 1."""
+    if one.key and one.key == other.key:
+        return 2.0
+    either = one.words | other.words
+    return len(one.words & other.words) / len(either) if either else 0.0
 
 
 def _first_rollouts(stage: StageLog) -> list[Rollout]:
@@ -143,19 +181,18 @@ def _score(rollout: Rollout) -> float:
 
 
 def _named(stage: StageLog, ids: Sequence[str], near: int) -> list[Rollout]:
-    """The rollouts of these ids, as many as are shown, in this order; looked for from the step `near` outwards."""
-    wanted = list(dict.fromkeys(map(str, ids)))[:PAIRS]
+    """The rollouts of these ids that there are, in this order; looked for from the step `near` outwards."""
     found: dict[str, Rollout] = {}
     for step in sorted(stage.rollout_steps, key=lambda step: abs(step - near))[:MAX_FILES]:
-        missing = set(wanted) - found.keys()
+        missing = set(ids) - found.keys()
         if not missing:
             break
         table = _table(stage, step)
         if "rollout_id" in table.column_names:
-            ids = table["rollout_id"].cast(pa.string())
-            rows = table.filter(pc.is_in(ids, pa.array(sorted(missing), pa.string())))
+            column = table["rollout_id"].cast(pa.string())
+            rows = table.filter(pc.is_in(column, pa.array(sorted(missing), pa.string())))
             found |= {one.id: one for one in _rows(step, rows)}
-    return [found[name] for name in wanted if name in found]
+    return [found[name] for name in ids if name in found]
 
 
 def _table(stage: StageLog, step: int) -> Any:
