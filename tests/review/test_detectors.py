@@ -107,6 +107,10 @@ CASES: list[tuple[str, type, str, RunLog]] = [
         "gold/judge/mean": noise(80, 0.05, 0.6), "score/reward_model/mean": ramp(0, 4, 80)})),
     ("RWD001", Clear, "level", make_run("ppo", {
         "gold/judge/mean": [*ramp(0.5, 0.8), *[0.8] * 40], "score/reward_model/mean": ramp(0, 4, 80)})),
+    ("RWD001", Fired, "checkpoints", make_run("ppo", {
+        "gold/judge/mean": [0.75, 0.83, 0.77, 0.3], "score/reward_model/mean": [1.0, 1.2, 1.4, 1.7]})),
+    ("RWD001", Clear, "checkpoints of a slow fall", make_run("ppo", {
+        "gold/judge/mean": [0.75, 0.83, 0.80, 0.7], "score/reward_model/mean": [1.0, 1.2, 1.4, 1.7]})),
     ("RWD001", CannotTell, "no judge", make_run("ppo", {"score/reward_model/mean": ramp(0, 4, 80)})),
     ("VAL001", Fired, "worse than a constant", make_run("ppo", {"value/explained_variance/value": [-0.6] * 40})),
     ("VAL001", Clear, "of no use", make_run("ppo", {"value/explained_variance/value": noise(40, 0.02)})),
