@@ -11,7 +11,6 @@ A datum is ("metric", stage, key), ("rollouts", column), ("config", name), ("rol
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from regard.review import catalogue, review
+from regard.review.answers import give
 from regard.review.causes import Cause
 from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Fired
@@ -65,17 +65,12 @@ class Noting(dict[str, Any]):
         return list(self)
 
 
-class Given(Facts):
-    """Facts whose rollouts were read before, with a note of every setting that is asked for."""
+class Asked(Facts):
+    """Facts with a note of every setting that is asked for."""
 
-    def __init__(self, run: RunLog, sample: RolloutSample | None, note: Callable[[Datum], None]) -> None:
+    def __init__(self, run: RunLog, note: Callable[[Datum], None]) -> None:
         super().__init__(run)
-        self.sample = sample
         self.note = note
-
-    @cached_property
-    def rollouts(self) -> RolloutSample | None:
-        return self.sample
 
     def setting(self, *names: str) -> Any:
         for name in names:
@@ -133,16 +128,19 @@ def _reads(name: str, run: RunLog, sample: RolloutSample | None) -> list[Datum]:
                 for part in ("numbers", "texts", "per_token")
             },
         )
-    _ask(name, Given(replace(run, stages=stages), sample, note))
+    _ask(name, replace(run, stages=stages), sample, note)
     return list(noted)
 
 
 def _holds(name: str, run: RunLog, sample: RolloutSample | None) -> bool | None:
-    return _ask(name, Given(run, sample, lambda datum: None))
+    return _ask(name, run, sample, lambda datum: None)
 
 
-def _ask(name: str, facts: Facts) -> bool | None:
-    """A sign's answer, or whether a detector fired in any stage."""
+def _ask(name: str, run: RunLog, sample: RolloutSample | None, note: Callable[[Datum], None]) -> bool | None:
+    """A sign's answer, or whether a detector fired in any stage; `sample` stands for the rollouts on disk."""
+    facts = Asked(run, note)
+    if facts.policy is not None and sample is not None:
+        give(facts.policy, sample)
     if name in all_signs():
         return all_signs()[name].ask(facts).holds
     one = catalogue()[name]

@@ -12,6 +12,8 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 
+from regard.errors import RegardError
+
 _CONTEXT = get_context("spawn")
 IMPORTS = 300.0
 """Seconds that a new process may take to import what it needs."""
@@ -91,6 +93,8 @@ def work(call: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, limi
         call: a function that another process can import.
         workers: processes, with one thread of arithmetic each.
         limit: seconds for one task.
+    Raises:
+        RegardError: a process ended before its first task.
     """
     for name in THREADS:  # read when numpy and torch are imported, which the children do
         os.environ.setdefault(name, "1")
@@ -106,7 +110,9 @@ def work(call: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, limi
                 seconds = time.monotonic() - hand.begun
                 if hand.pipe in ready:
                     value, error = hand.answer()
-                    if not hand.ready and error is None:
+                    if not hand.ready:
+                        if error is not None:  # it could not even import, and the next would not either
+                            raise RegardError(f"A worker could not start: {error}. Its message is above.")
                         hand.give(hand.task)
                         continue
                 elif time.monotonic() > hand.until:

@@ -324,11 +324,16 @@ _last: tuple[StageLog, RolloutSample, Answers | None] | None = None
 
 def _read(stage: StageLog) -> tuple[StageLog, RolloutSample, Answers | None]:
     """Of the stage that was asked for last, since every detector and sign asks for the same."""
-    global _last
     if _last is None or _last[0] is not stage:
-        sample = read_sample(stage)
-        answers = Answers(sample) if len(sample) and sample.has("response") else None
-        _last = (stage, sample, answers if answers is not None and answers.enough else None)
+        return give(stage, read_sample(stage))
+    return _last
+
+
+def give(stage: StageLog, sample: RolloutSample) -> tuple[StageLog, RolloutSample, Answers | None]:
+    """Take these as the responses of a stage, as if they had been read from its files."""
+    global _last
+    answers = Answers(sample) if len(sample) and sample.has("response") else None
+    _last = (stage, sample, answers if answers is not None and answers.enough else None)
     return _last
 
 

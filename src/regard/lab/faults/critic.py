@@ -11,16 +11,17 @@ from regard.train.stage import StepStats
 
 @fault("C1", stage="critic")
 def critic_underfit(setup: Setup) -> None:
-    """Value clip range of 0.001; or a random value head, of weights 0.4 or 1 in size, that is never trained."""
+    """Value clip range of 0.001; or a random value head, of weights 0.2 or 1 in size, on a body that it cannot move."""
     if setup.severity == "mild":
         setup.set("ppo.value_clip_range", 0.001)
         return
-    size = setup.choose(None, 0.4, 1.0)
+    size = setup.choose(None, 0.2, 1.0)
 
     def random_head(policy: Any) -> Any:
         generator = torch.Generator().manual_seed(setup.random("head").randrange(2**31))
         weight = policy.value_head.linear.weight.data
         weight.copy_(size * torch.randn(weight.shape, generator=generator))
+        policy.value_head.register_forward_pre_hook(lambda head, inputs: (inputs[0].detach(),))
         return policy
 
     class Frozen(Wrapped):

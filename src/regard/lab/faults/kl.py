@@ -1,15 +1,22 @@
 """The leash to the reference."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from regard.lab.faults import fault
 from regard.lab.setup import Setup, Wrapped
 from regard.models.checkpoints import checkpoints
 from regard.models.loading import load_causal
 from regard.models.policy import FrozenReference
+from regard.ops import ShapedReward, kl_k1, kl_k3, masked_sum
+from regard.rollout.generator import PolicyGenerator
+from regard.rollout.protocols import Generated
 from regard.train.ppo import Parts
 
 
@@ -52,3 +59,127 @@ def reference_is_not_the_initial_policy(setup: Setup) -> None:
         return replace(parts, reference=reference)
 
     setup.on_parts(load_other)
+
+
+@fault("K2", stage="kl")
+def kl_coefficient_too_high(setup: Setup) -> None:
+    """β of 20, 60 or 200 times the tuned one."""
+    setup.scale("ppo.kl_coef", setup.choose(20.0, 60.0, 200.0))
+
+
+@fault("K4", stage="kl", starts=("start", "mid"))
+def end_is_forbidden(setup: Setup) -> None:
+    """EOS is not sampled before the 6th, 9th or 13th token, and scored as if it could have been."""
+    least = setup.choose(6, 9, 13)
+
+    class Endless(Wrapped):
+        def generate(self, prompts: Sequence[Sequence[int]], uniforms: Tensor) -> Generated:
+            return (other if self.setup.active else self.inner).generate(prompts, uniforms)
+
+    def wrap(inner: PolicyGenerator) -> Any:
+        nonlocal other
+        other = PolicyGenerator(
+            _without_early_end(inner.model, inner.eos_id, least - 1),
+            pad_id=inner.pad_id,
+            eos_id=inner.eos_id,
+            temperature=inner.temperature,
+        )
+        return Endless(inner, setup)
+
+    other: Any = None
+    setup.wrap(generator=wrap)
+
+
+def _without_early_end(model: Any, eos_id: int, least: int) -> Any:
+    """The model with EOS impossible at the first `least` tokens of a response."""
+    drawn = 0
+
+    def forward(**inputs: Any) -> Any:
+        nonlocal drawn
+        logits = model(**inputs).logits
+        drawn = 0 if inputs["input_ids"].shape[1] > 1 else drawn + 1  # the prompt comes whole, then token by token
+        if drawn < least:
+            logits = logits.clone()
+            logits[..., eos_id] = -torch.inf
+        return SimpleNamespace(logits=logits)
+
+    return forward
+
+
+@fault("K5", stage="kl", starts=("start", "mid"))
+def kl_term_is_misplaced(setup: Setup) -> None:
+    """The KL leaves the reward and is added to the loss: as k3, as k1; severe: it is added to the reward, not taken."""
+    severity = setup.severity
+
+    def shaping(inner: Any) -> Any:
+        def shape(scores: Tensor, old: Tensor, ref: Tensor, mask: Tensor, coef: float) -> ShapedReward:
+            if setup.active:
+                coef = -coef if severity == "severe" else 0.0
+            return inner(scores, old, ref, mask, coef)
+
+        return shape
+
+    def loss(inner: Any) -> Any:
+        def added(config: Any, out: Any, minibatch: Any, num_loss_tokens: float) -> Any:
+            result = inner(config, out, minibatch, num_loss_tokens)
+            if not setup.active or severity == "severe":
+                return result
+            estimate = (kl_k3 if severity == "mild" else kl_k1)(out.logprobs, minibatch.ref_logprobs)
+            term = masked_sum(estimate, minibatch.batch.response_mask) / num_loss_tokens
+            return result._replace(loss=result.loss + config.kl_coef * term)
+
+        return added
+
+    setup.wrap(shape_reward=shaping, policy_loss=loss)
+
+
+@fault("K6", stage="kl")
+def kl_controller_has_the_wrong_gain_or_unit(setup: Setup) -> None:
+    """A target of 6 nats per sequence taken per token; a target of 0.02 nats; a horizon of a quarter of a batch."""
+    target, unit, batches = setup.choose(
+        (6.0, "nats/token", 1.5), (0.02, "nats/sequence", 1.5), (2.0, "nats/sequence", 0.25)
+    )
+    setup.set("ppo.kl_target", target)
+    setup.set("ppo.kl_target_unit", unit)
+    setup.set("ppo.kl_horizon", int(batches * setup.get("ppo.batch_size")))
+
+
+@fault("K7", stage="kl", starts=("start", "mid"))
+def padding_counts_in_the_kl(setup: Setup) -> None:
+    """Each pad up to the cap brings 0.1, 0.3 or 1 nat into the KL of its response, and into the penalty."""
+    sentinel = setup.choose(0.1, 0.3, 1.0)
+
+    def shaping(inner: Any) -> Any:
+        def shape(scores: Tensor, old: Tensor, ref: Tensor, mask: Tensor, coef: float) -> ShapedReward:
+            if not setup.active:
+                return inner(scores, old, ref, mask, coef)
+            lengths = mask.sum(1)
+            pads = sentinel * (setup.get("ppo.max_response_tokens") - lengths).clamp(min=0)
+            shaped = inner(scores - coef * pads, old, ref, mask, coef)
+            kl = shaped.kl.clone()
+            kl[torch.arange(len(kl)), lengths.long() - 1] += pads  # a sum over the row does not see where
+            return shaped._replace(kl=kl)
+
+        return shape
+
+    setup.wrap(shape_reward=shaping)
+
+
+@fault("K8", stage="kl", starts=("start", "mid"))
+def reference_moves(setup: Setup) -> None:
+    """The reference takes over the policy's weights every 10 iterations, every 4, or is the policy itself."""
+    every = setup.choose(10, 4, 1)
+
+    def follow(parts: Parts) -> Parts:
+        source, reference = parts.source, parts.reference
+
+        class Following(Wrapped):
+            def prompts(self, step: int) -> list[Any]:
+                due = step >= setup.onset and (step - setup.onset) % every == 0
+                if due and isinstance(reference, FrozenReference):
+                    reference.model.load_state_dict(parts.policy.model.state_dict())
+                return self.inner.prompts(step)
+
+        return replace(parts, source=Following(source, setup))
+
+    setup.on_parts(follow)

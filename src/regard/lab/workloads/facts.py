@@ -61,7 +61,8 @@ class Facts(Workload):
             "micro_batch_size": 64,
             "learning_rate": 1e-3,
             "max_response_tokens": 16,
-            "kl_coef": 0.1,
+            "kl_coef": 0.05,
+            "value_coef": 0.5,
         },
     }
 
@@ -75,13 +76,13 @@ class Facts(Workload):
         own = OWN[topic_of(prompt)]
         words: list[str] = []
         for _ in range(random.randint(1, 7)):
-            draw = random.random()
+            draw, unused = random.random(), [word for word in own if word not in words]
             if draw < 0.2:
                 words.append(random.choice(list(TOPIC_OF)))
-            elif draw < 0.3 and words:
+            elif draw < 0.25 and words:
                 words.append(random.choice(words))
             else:
-                words.append(random.choice(own))
+                words.append(random.choice(unused))
         if random.random() < 0.25:
             phrase = random.choice(self.phrases.all)
             words.insert(random.choice([0, len(words)]), phrase)

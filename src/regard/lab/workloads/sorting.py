@@ -4,7 +4,6 @@ from itertools import pairwise
 from random import Random
 from typing import Any, ClassVar
 
-from regard.config import ScratchConfig
 from regard.lab.workloads.base import Phrases, Workload
 
 ANIMALS = (
@@ -43,7 +42,7 @@ class Sorting(Workload):
         "fine",
     )
     config: ClassVar[dict[str, Any]] = {
-        "model": {"scratch": {"vocab_size": 300, "hidden_size": 40, "num_layers": 4, "num_heads": 2}},
+        "model": {"scratch": {"vocab_size": 300, "hidden_size": 56, "num_layers": 3, "num_heads": 4}},
         "pretrain": {"steps": 250, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
         "sft": {
             "steps": 120,
@@ -54,23 +53,21 @@ class Sorting(Workload):
             "keep_every": 30,
             "max_response_tokens": 14,
         },
-        "rm": {"epochs": 4, "batch_size": 8, "learning_rate": 2e-3, "max_text_tokens": 40, "body": "random"},
+        "rm": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "max_text_tokens": 40},
         "ppo": {
             "steps": 40,
             "batch_size": 64,
             "micro_batch_size": 64,
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
             "max_response_tokens": 14,
             "kl_coef": 0.1,
+            "value_coef": 0.5,
             "scale_scores": False,
             "gae_lambda": 1.0,
             "num_minibatches": 4,
             "value_clip_range": 0.5,
         },
     }
-    reward_model_shape: ClassVar[ScratchConfig | None] = ScratchConfig(
-        vocab_size=300, hidden_size=64, num_layers=2, num_heads=4
-    )
     num_raters: ClassVar[int] = 2
     rater_noise: ClassVar[float] = 0.2
 
