@@ -201,3 +201,17 @@ def test_share_between_prompts_is_the_known_one(tmp_path: Path) -> None:
     assert sample is not None
     share = between_groups(sample, sample.numbers["score"], np.ones(len(sample), dtype=bool))
     assert share == pytest.approx(0.8, abs=0.04)  # 640 prompts: standard error about 0.015
+
+
+@pytest.mark.parametrize("begins", [0, 8])
+def test_a_bonus_has_its_beginning(begins: int, tmp_path: Path) -> None:
+    """It is the root, and the record shows from which step on the score is more than its main part."""
+
+    def change(row: dict[str, object], random: np.random.Generator) -> dict[str, object]:
+        step = int(str(row["rollout_id"])[4:10])
+        main = float(str(row["gold"]))
+        return row | {"main_score": main, "score": main + (0.0 if step <= begins else 0.3 * (step - begins))}
+
+    answer = all_signs()["bonus-drives-score"].ask(Facts(build(ppo({}, rollouts=groups(change), steps=20), tmp_path)))
+    assert answer.holds and answer.root
+    assert answer.root.interval == ((0, 1) if begins == 0 else (begins, begins + 1))

@@ -176,7 +176,9 @@ def score_deviation_off(facts: Facts) -> Answer:
                        RM_STD, SCORE_STD)  # fmt: skip
     value = float(np.median(first.values[:3])) * scale / made
     text = f"The first scores spread {value:.2f} times as wide as the reward model's on its test texts."
-    return no(text) if 0.4 <= value <= 2.5 else yes(text, Onset(int(first.steps[0]), (0, int(first.steps[0]))))
+    if 0.4 <= value <= 2.5:
+        return no(text)
+    return yes(text, Onset(int(first.steps[0]), (0, int(first.steps[0]))), root=Onset(0, (0, int(first.steps[0]))))
 
 
 @sign("score-deviation-jumps")
@@ -195,7 +197,8 @@ def score_deviation_jumps(facts: Facts) -> Answer:
     if best <= 2.5:
         return no(text)
     low, high = reading.steps[max(0, where - 2)], reading.steps[min(len(values) - 1, where + 1)]
-    return yes(text, Onset(int(reading.steps[where]), (int(low), int(high))))
+    onset = Onset(int(reading.steps[where]), (int(low), int(high)))
+    return yes(text, onset, root=onset)
 
 
 # Components
@@ -214,4 +217,10 @@ def bonus_drives_score(facts: Facts) -> Answer:
     spread = float(np.nanstd(main[early]))
     text = f"From the first to the last tenth the score gains {gain:.2f}, its main part {of_main:.2f}."
     dominated = gain > 0.25 * float(np.nanstd(score[early])) and gain - of_main > 0.7 * gain
-    return yes(text) if dominated and of_main < 0.25 * spread else no(text)
+    if not dominated or of_main >= 0.25 * spread:
+        return no(text)
+    paid = sample.steps[np.abs(score - main) > 1e-6 * spread]
+    steps = sample.distinct_steps
+    first = int(np.flatnonzero(steps == paid.min())[0])
+    low = 0 if first == 0 else int(steps[first - 1])
+    return yes(text, root=Onset(0 if first == 0 else int(steps[first]), (low, int(steps[first]))))
