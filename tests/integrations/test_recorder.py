@@ -109,6 +109,7 @@ def test_a_rollout_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
         recorder.log_rollouts(1, [{"response": "r"}])
         with pytest.raises(DataError, match="step 1 does not fit"):
             recorder.log_rollouts(1, [{"response": "r", "score": "good"}])
+            recorder.flush()
         recorder.log_rollouts(1, [{"response": "s"}])
     assert only(read_run(tmp_path)).rollouts(1)["response"].to_pylist() == ["r", "s"]
 
@@ -135,6 +136,21 @@ def test_resumed_run_repeats_steps_and_names_what_changed(tmp_path: Path) -> Non
         {"key": "beta", "from": 0.04, "to": 0.1},
         {"key": "nested.new", "from": None, "to": [1]},
     ]
+
+
+def test_rows_are_recorded_as_they_were_when_logged(tmp_path: Path) -> None:
+    tokens, scores, rows = np.array([1, 2]), [0.5], []
+    with Recorder(tmp_path) as recorder:
+        for step in range(20):  # more than wait in the queue
+            rows[:] = [{"response": "r", "tokens": tokens, "history": scores}]
+            recorder.log_rollouts(step, rows)
+            tokens += 1
+            scores[0] += 1
+            rows[0]["response"] = "changed"
+    table = only(read_run(tmp_path)).rollouts()
+    assert table["tokens"].to_pylist() == [[1 + step, 2 + step] for step in range(20)]
+    assert set(table["response"].to_pylist()) == {"r"}
+    assert [json.loads(text)["history"] for text in table["extra"].to_pylist()] == [[0.5 + step] for step in range(20)]
 
 
 def test_a_failed_loop_is_recorded_as_failed(tmp_path: Path) -> None:

@@ -146,11 +146,18 @@ class Recorder:
         Further entries are kept in the column `extra`. Rows of a step that comes in several calls are put together.
 
         Raises:
-            DataError: a value does not fit its column.
+            DataError: a value of this or an earlier call does not fit its column. The rows of that call are left out.
         """
         if not self.active or not rows:
             return
-        step = int(step)
+        kept = [{key: v if type(v) in _SCALARS else _plain(v) for key, v in row.items()} for row in rows]
+        extra = sorted(key for key in set[str]().union(*kept) if ROLLOUT_NAMES.get(key, key) not in COLUMNS)
+        self._list_once("unknown_columns", extra, int(step))
+        self._wait(down_to=MAX_WRITING)
+        self._writing.append(self._thread.submit(self._write_rollouts, int(step), kept))
+
+    def _write_rollouts(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """In the thread, which alone knows the rows of the step so far."""
         known = self._step_rows[1] if self._step_rows[0] == step else []
         merged = [*known, *(_row(row, step, len(known) + index) for index, row in enumerate(rows))]
         try:
@@ -158,10 +165,7 @@ class Recorder:
         except (TypeError, ValueError, OverflowError) as error:  # pyarrow's errors are these
             raise DataError(f"A rollout of step {step} does not fit its column ({error}). Mend the row.") from error
         self._step_rows = (step, merged)
-        self._wait(down_to=MAX_WRITING)
-        self._writing.append(self._thread.submit(self._stage.rollouts_of, step, table))
-        extra = sorted({key for row in rows for key in row if ROLLOUT_NAMES.get(key, key) not in COLUMNS})
-        self._list_once("unknown_columns", extra, step)
+        self._stage.rollouts_of(step, table)
 
     def log_event(self, kind: str, **fields: Any) -> None:
         """Record what happened: checkpoint, resume, config_change, warning, or a kind of your own."""
@@ -169,17 +173,18 @@ class Recorder:
         self._write(lambda: self._stage.event(kind, **plain))
 
     def flush(self) -> None:
-        """Wait until all rollouts are written."""
+        """Wait until all rollouts are written. Raises as `log_rollouts` does."""
         self._wait(down_to=0)
 
     def close(self, status: str = "done") -> None:
         """End the record; `status` is done or failed. A second call does nothing."""
-        self.flush()
-        self._thread.shutdown()
-        if self.active:
+        try:
+            self.flush()
+        finally:
+            self._thread.shutdown()
             self._write(lambda: self._run.set_stage(self.stage, status))
-        self._run.close()
-        self._ended = True
+            self._run.close()
+            self._ended = True
 
     def __enter__(self) -> Self:
         return self
@@ -286,11 +291,12 @@ def _plain(value: object) -> object:
 
 
 def _row(row: Mapping[str, Any], step: int, index: int) -> dict[str, Any]:
+    """The columns of ours for a row of plain values."""
     columns: dict[str, Any] = {"rollout_id": f"{step}-{index}", "step": step}
     extra: dict[str, Any] = {}
     for key, value in row.items():
         column = ROLLOUT_NAMES.get(key, key)
-        (columns if column in COLUMNS else extra)[column] = _plain(value)
+        (columns if column in COLUMNS else extra)[column] = value
     for name in ("prompt", "response"):
         if type(columns.get(name)) is not str:
             columns[name] = text_of(columns.get(name))
