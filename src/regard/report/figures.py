@@ -162,9 +162,8 @@ def frontier_figure(frontier: Frontier, max_kl: float) -> Figure:
         ],
         opacities=[0.2 + 0.8 * shares[i] for i in chosen],
     )
-    rows, note = table_rows(
-        [(str(s), show(k, 4), show(v, 4)) for s, k, v in zip(frontier.steps, frontier.kl, frontier.values, strict=True)]
-    )
+    places, note = chosen_rows(count)
+    rows = tuple((str(frontier.steps[i]), show(frontier.kl[i], 4), show(frontier.values[i], 4)) for i in places)
     below = sum(k < 0 for k in frontier.kl)
     notes = (f"{below} steps with a KL estimate below 0 are drawn at 0.",) if below else ()
     return Figure(

@@ -19,6 +19,7 @@ from regard.report.svg import Scale, nice_ticks, thin, tick_labels, y_domain
 from regard.review.registry import POLICY_STAGES
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import StageLog
+from regard.runlog.series import Series
 
 WIDTH, HEIGHT = 1000, 60
 LANE_SHARE = 0.15
@@ -190,23 +191,25 @@ def _place(marks: list[Mark], x: Scale) -> tuple[Mark, ...]:
 
 def _strip(stage: StageLog, title: str, key: str, x: Scale, marks: Sequence[Mark]) -> Strip:
     series = stage.metrics[key]
-    steps, values = [int(s) for s in series.steps], [float(v) for v in series.values]
-    finite = [v for v in values if math.isfinite(v)]
-    low, high = y_domain(finite)
+    steps, values = series.steps.tolist(), series.values.tolist()
+    finite = series.values[np.isfinite(series.values)]
+    ends = [float(finite.min()), float(finite.max())] if len(finite) else []
+    low, high = y_domain(ends)
     y = Scale(low, high, HEIGHT - 2, 2)
     spec = METRICS.get(key)
     alt = f"{title} ({key}), "
-    if finite:
+    if ends:
         alt += (
             f"steps {steps[0]} to {steps[-1]}: first {show(values[0])}, last {show(values[-1])}, "
-            f"lowest {show(min(finite))}, highest {show(max(finite))}"
+            f"lowest {show(ends[0])}, highest {show(ends[1])}"
         )
     else:
         alt += f"no finite value in {len(steps)} steps"
     parts = [Markup('<line class="at {}" x1="{}" x2="{}" y1="0" y2="{}"/>').format(
         mark.style, f"{x(mark.step):.1f}", f"{x(mark.step):.1f}", HEIGHT) for mark in marks]  # fmt: skip
-    parts += _lines(*thin(steps, values), x, y)
-    for step, value in zip(steps, values, strict=True):
+    drawn = thin(steps, values)
+    parts += _lines(*drawn, x, y)
+    for step, value in zip(*drawn, strict=True):
         if not math.isfinite(value):
             at = f"{x(step):.1f}"
             parts.append(Markup('<line class="gap" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
@@ -236,8 +239,12 @@ def _table(stage: StageLog, keys: Sequence[str]) -> tuple[tuple[str, ...], tuple
     series = [stage.metrics[key] for key in keys]
     steps = np.unique(np.concatenate([one.steps for one in series]))
     places, note = chosen_rows(len(steps))
-    by_step = [dict(zip(one.steps.tolist(), one.values.tolist(), strict=True)) for one in series]
-    rows = tuple(
-        (str(step), *(show(values.get(step), 4) for values in by_step)) for step in (int(steps[i]) for i in places)
-    )
+    rows = tuple((str(int(step)), *(_at(one, int(step)) for one in series)) for step in steps[places])
     return ("step", *keys), rows, note
+
+
+def _at(series: Series, step: int) -> str:
+    """The value at this step, in words; a dash where the metric was not logged."""
+    place = int(np.searchsorted(series.steps, step))
+    there = place < len(series.steps) and int(series.steps[place]) == step
+    return show(float(series.values[place]) if there else None, 4)

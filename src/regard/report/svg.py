@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 from markupsafe import Markup, escape
 
 from regard.report.numbers import show
@@ -239,9 +240,9 @@ class Plot:
         )
 
     def not_finite(self, xs: Sequence[float], ys: Sequence[float], style: str) -> None:
-        """A cross on the horizontal axis at each step whose value is NaN or infinite (or below a log axis)."""
+        """A cross on the horizontal axis where the value is NaN or infinite (or below a log axis)."""
         base = HEIGHT - BOTTOM
-        for x, y in list(zip(xs, ys, strict=True)):
+        for x, y in zip(*thin(xs, ys), strict=True):
             if not self._visible(x, y) and math.isfinite(x):
                 at = self.x(x)
                 path = f"M{at - 3:.1f} {base - 7}l6 6m0 -6l-6 6"
@@ -283,15 +284,20 @@ class Plot:
 
 def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
     """At most about `MAX_POINTS` points: of each stretch the lowest, the highest and one that is not finite."""
-    if len(xs) <= MAX_POINTS:
+    count = len(xs)
+    if count <= MAX_POINTS:
         return list(xs), list(ys)
-    width = math.ceil(2 * len(xs) / MAX_POINTS)
-    kept: set[int] = {0, len(xs) - 1}
-    for start in range(0, len(xs), width):
-        stretch = range(start, min(start + width, len(xs)))
-        finite = [i for i in stretch if math.isfinite(ys[i])]
-        if finite:
-            kept |= {min(finite, key=lambda i: ys[i]), max(finite, key=lambda i: ys[i])}
-        kept |= set([i for i in stretch if not math.isfinite(ys[i])][:1])
-    order = sorted(kept)
+    width = math.ceil(2 * count / MAX_POINTS)
+    stretches = math.ceil(count / width)
+    values = np.full(stretches * width, np.nan)
+    values[:count] = ys
+    values = values.reshape(stretches, width)
+    finite = np.isfinite(values)
+    starts = np.arange(stretches) * width
+    some = finite.any(axis=1)
+    lowest = starts + np.where(finite, values, np.inf).argmin(axis=1)
+    highest = starts + np.where(finite, values, -np.inf).argmax(axis=1)
+    broken = starts + (~finite).argmax(axis=1)
+    kept = {0, count - 1, *lowest[some].tolist(), *highest[some].tolist(), *broken[(~finite).any(axis=1)].tolist()}
+    order = sorted(place for place in kept if place < count)
     return [xs[i] for i in order], [ys[i] for i in order]
