@@ -64,7 +64,7 @@ def _train(
         return
     report_path = _write_report(path)
     result = review_run(read_run(path))
-    store(result)
+    page = store(result)
     if as_json:
         verdicts = {"summary": summary, "review": result.verdict}
         print(json.dumps({"run": str(path), "report": str(report_path), **verdicts}))
@@ -74,7 +74,7 @@ def _train(
         _print_table(summary)
     for finding in result.findings:
         print(f"{finding.severity.upper()} {finding.detector.code} {finding.detector.name}: {finding.fired.summary}")
-    print(f"Review: {result.verdict}. More: regard review {path}")
+    print(f"Review: {result.verdict}. More: {page or f'regard review {path}'}")
     print(f"Report: {report_path}")
 
 
