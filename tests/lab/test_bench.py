@@ -140,6 +140,14 @@ def test_abstention_counts_wrong_causes_and_what_could_not_be_tried() -> None:
     assert found["no_decider_held"] == 1 and found["not_withholdable"] == 1
 
 
+def test_the_stage_is_right_where_another_cause_of_that_stage_is_named() -> None:
+    stage = all_causes()["K3"].stage
+    same = next(one.id for one in all_causes().values() if one.stage == stage and one.id != "K3")
+    other = next(one.id for one in all_causes().values() if one.stage != stage)
+    cases = [case("K3", causes=named((one, 0.9))) for one in ("K3", same, other)] + [case("K3")]
+    assert row(cases)["stage"] == (2, 4) and row(cases)["top1"] == (1, 4)
+
+
 def test_confusion_counts_the_cause_that_is_named_first() -> None:
     cases = [case("K1", causes=named(("K3", 0.9))), case("K1"), case("K1", causes=named(("K3", 0.5), ("K1", 0.4)))]
     assert confusion(cases) == {"K1": {"K3": 2, "none": 1}}

@@ -11,6 +11,7 @@ What is counted, and as what:
 - **recall**: positive runs with one planted fault, over all severities and starts, also where a mild fault did no harm.
 - **top-1, top-3**: the planted cause is the first, or among the first three, that the review lists. Over all runs with
   one fault, so a run that is called healthy is a miss; `faults_flagged` has the same of the positive runs alone.
+- **stage**: the first cause sits in the stage (data, SFT, reward model, …) of the planted one.
 - **onset**: the interval that the review states for the *root* of the true cause holds the true step, to the step,
   where that cause is among the first three. A fault that is there from the start is first logged at step 1, so both 0
   and 1 are right for it: that is easy for causes in configuration, hence the split; the figure of `mid` is the hard
@@ -239,6 +240,7 @@ def table(result: dict[str, Any]) -> str:
             ["false positives", controls["all"]["positive"], "≤ 1 %"],
             ["top-1 root", faults["top1"], "≥ 85 %"],
             ["top-3 root", faults["top3"], "≥ 95 %"],
+            ["stage of the first cause", faults["stage"], ""],
             ["onset of the root inside its interval", faults["onset"], "≥ 85 %"],
             ["no wrong cause without the deciding datum", abstained["no_wrong_cause"], "≥ 95 %"],
             ["… no cause at all", abstained["no_cause"], ""],
@@ -266,8 +268,8 @@ def table(result: dict[str, Any]) -> str:
                   for start, line in scores["onset"].items())]),
         "",
     ]  # fmt: skip
-    header = ["", "runs", "recall", "top-1", "top-3", "onset", "own diagnosed", "other diagnosed"]
-    columns = ("recall", "top1", "top3", "onset", "diagnosed_right", "diagnosed_wrong")
+    header = ["", "runs", "recall", "top-1", "top-3", "stage", "onset", "own diagnosed", "other diagnosed"]
+    columns = ("recall", "top1", "top3", "stage", "onset", "diagnosed_right", "diagnosed_wrong")
     for title, groups in (
         ("By severity", scores["by_severity"]),
         ("By start", scores["by_start"]),

@@ -133,6 +133,12 @@ class Case:
         return any(one.id in self.roots for one in self.named[:top])
 
     @property
+    def stage_right(self) -> bool:
+        """Whether the cause that is named first sits in the same stage as a planted one."""
+        stages = {all_causes()[root].stage for root in self.roots if root in all_causes()}
+        return self.first is not None and all_causes()[self.first].stage in stages
+
+    @property
     def onset_inside(self) -> bool | None:
         """Whether the interval of the true cause's root holds the step at which it began; None where it is not named.
 
@@ -159,6 +165,7 @@ def row(cases: Sequence[Case]) -> dict[str, Share]:
         "recall": share(cases, lambda one: one.positive),
         "top1": share(cases, lambda one: one.root_among(1)),
         "top3": share(cases, lambda one: one.root_among(TOP)),
+        "stage": share(cases, lambda one: one.stage_right),
         "onset": Share(sum(one is True for one in inside), sum(one is not None for one in inside)),
         "diagnosed_right": share(cases, lambda one: any(cause in one.roots for cause in one.diagnosed)),
         "diagnosed_wrong": share(cases, lambda one: any(cause not in one.roots for cause in one.diagnosed)),
