@@ -12,10 +12,19 @@ CAUSES = (
         layman="It becomes so sure of one way of answering that it stops trying others.",
         what="Entropy is spent faster than score is gained: nothing holds it up, the clip is as tight above as "
         "below, the reward is sharp, or sampling is cold. When it is gone, samples are alike and advantages vanish.",
-        predicts={"entropy-fell-far": ALWAYS, "POL002": USUALLY, "groups-say-the-same": USUALLY, "POL003": OFTEN,
-                  "sampling-cold": SOMETIMES, "pooled-variety-lost": USUALLY, "TXT004": OFTEN,
-                  "gold-falls-as-score-rises": SOMETIMES, "RWD001": OFTEN, "score-parts-from-gold": OFTEN,
-                  "repetition-surge": OFTEN},
+        predicts={
+            "entropy-fell-far": ALWAYS,
+            "POL002": USUALLY,
+            "groups-say-the-same": USUALLY,
+            "POL003": OFTEN,
+            "sampling-cold": SOMETIMES,
+            "pooled-variety-lost": USUALLY,
+            "TXT004": OFTEN,
+            "gold-falls-as-score-rises": SOMETIMES,
+            "RWD001": OFTEN,
+            "score-parts-from-gold": OFTEN,
+            "repetition-surge": OFTEN,
+        },
         decided_by=("entropy-fell-far", "POL002", "groups-say-the-same"),
         look_alikes={
             "D6": "There entropy is low before the first update.",
@@ -43,8 +52,16 @@ CAUSES = (
         layman="Its choices become random noise.",
         what="A bonus for entropy that outweighs the reward, or advantages that are mostly negative, spread "
         "probability over everything. Score and gold fall as entropy rises.",
-        predicts={"entropy-rises": ALWAYS, "entropy-bonus-large": USUALLY, "reference-nll-surge": OFTEN,
-                  "TXT001": SOMETIMES},
+        predicts={
+            "entropy-rises": ALWAYS,
+            "entropy-bonus-large": USUALLY,
+            "score-falls-back": OFTEN,
+            "score-does-not-gain": OFTEN,
+            "kl-costs-more-than-gain": OFTEN,
+            "gain-within-noise": SOMETIMES,
+            "reference-nll-surge": OFTEN,
+            "TXT001": SOMETIMES,
+        },
         decided_by=("entropy-rises",),
         look_alikes={
             "P1": "There the jump of old against new policy comes first.",
@@ -69,8 +86,13 @@ CAUSES = (
         layman="Each answer looks varied, but everyone gets the same one.",
         what="Reverse KL seeks one mode, and a saturated or shared reward gives no reason to leave it. Measures "
         "within a response see nothing; over all responses distinct word pairs and openings shrink.",
-        predicts={"variety-lost-between-only": USUALLY, "pooled-variety-lost": ALWAYS, "TXT004": USUALLY,
-                  "openings-settle": OFTEN, "entropy-fell-far": SOMETIMES},
+        predicts={
+            "variety-lost-between-only": USUALLY,
+            "pooled-variety-lost": ALWAYS,
+            "TXT004": USUALLY,
+            "openings-settle": OFTEN,
+            "entropy-fell-far": SOMETIMES,
+        },
         decided_by=("variety-lost-between-only", "TXT004"),
         look_alikes={
             "H3": "There the locked opening is paid for by the score.",
@@ -95,8 +117,13 @@ CAUSES = (
         layman="It got politer and dumber.",
         what="Training on a narrow task moves weights that other skills need, and nothing pulls them back there: KL is "
         "only measured on the task's own prompts.",
-        predicts={"skill-lost": ALWAYS, "skill-lost-while-task-improves": USUALLY, "skill-falls-with-kl": OFTEN,
-                  "RWD004": USUALLY, "pooled-variety-lost": SOMETIMES},
+        predicts={
+            "skill-lost": ALWAYS,
+            "skill-lost-while-task-improves": USUALLY,
+            "skill-falls-with-kl": OFTEN,
+            "RWD004": USUALLY,
+            "pooled-variety-lost": SOMETIMES,
+        },
         decided_by=("skill-lost-while-task-improves",),
         look_alikes={
             "H1": "There the task's own gold falls.",
@@ -112,4 +139,4 @@ CAUSES = (
         would_overturn="The SFT model does no better through the same evaluation.",
         references="Ouyang et al. 2022 (arXiv 2203.02155).",
     ),
-)  # fmt: skip
+)

@@ -8,7 +8,12 @@ _RAISE_BETA = Change(
     {"trl": "kl_coef (PPO), beta (GRPO)", "verl": "algorithm.kl_ctrl.kl_coef", "openrlhf": "--init_kl_coef"},
 )
 _STOP = Change("ppo.steps", "stop at the checkpoint where gold is best")
-_GOLD_FALLS = {"gold-falls-as-score-rises": USUALLY, "RWD001": OFTEN, "score-parts-from-gold": OFTEN}
+_GOLD_FALLS = {
+    "gold-falls-as-score-rises": 0.35,
+    "RWD001": 0.25,
+    "score-parts-from-gold": 0.35,
+}
+"""A hack that is found early, or that leaves the rest of a response alone, need not lower gold yet."""
 
 CAUSES = (
     Cause(
@@ -21,8 +26,13 @@ CAUSES = (
         what="A reward model is right about the responses it was trained on and guesses elsewhere. Optimisation finds "
         "the places where it guesses too high: first score and quality rise together, then quality falls while the "
         "score rises on. No single trick explains it, or it would be named as one.",
-        predicts={"gold-falls-as-score-rises": ALWAYS, "RWD001": USUALLY, "score-parts-from-gold": USUALLY,
-                  "repetition-surge": SOMETIMES, "pooled-variety-lost": SOMETIMES},
+        predicts={
+            "gold-falls-as-score-rises": ALWAYS,
+            "RWD001": USUALLY,
+            "score-parts-from-gold": USUALLY,
+            "repetition-surge": SOMETIMES,
+            "pooled-variety-lost": 0.1,
+        },
         decided_by=("gold-falls-as-score-rises", "RWD001"),
         look_alikes={
             "D2": "With swapped labels score and gold disagree within prompts from step 0; here they agree at first.",
@@ -51,9 +61,18 @@ CAUSES = (
         layman="Answers get longer because longer scores higher, not because they are better.",
         what="The score pays for length: a bias of the pairs that the reward model learned from, a judge that likes "
         "much text, or a bonus. The policy pads. Within prompts the longer response wins by score and not by gold.",
-        predicts={"score-pays-length": ALWAYS, "length-surge": USUALLY, "length-explains-gain": USUALLY,
-                  "RWD002": USUALLY, "TXT001": SOMETIMES, "repetition-surge": OFTEN, "TXT003": SOMETIMES,
-                  "pooled-variety-lost": SOMETIMES, **_GOLD_FALLS},
+        predicts={
+            "score-pays-length": ALWAYS,
+            "length-surge": USUALLY,
+            "score-follows-length": USUALLY,
+            "length-explains-gain": USUALLY,
+            "RWD002": USUALLY,
+            "TXT001": SOMETIMES,
+            "repetition-surge": OFTEN,
+            "TXT003": SOMETIMES,
+            "pooled-variety-lost": 0.1,
+            **_GOLD_FALLS,
+        },
         decided_by=("score-pays-length",),
         look_alikes={
             "R3": "There the bias is already in the reward model's own pairs: its scores follow length before stage 4.",
@@ -80,10 +99,18 @@ CAUSES = (
         layman="It says the same thing again and again, or opens every answer the same way.",
         what="The score rises with every repetition of what it likes, or with one opening. Responses fill with "
         "repeats, or each is varied and all of them begin alike.",
-        predicts={"score-pays-repetition": USUALLY, "repetition-surge": USUALLY, "TXT003": USUALLY,
-                  "paid-opening": OFTEN, "pooled-variety-lost": OFTEN, "length-surge": OFTEN,
-                  "score-pays-length": SOMETIMES,
-                  "length-explains-gain": OFTEN, "openings-settle": SOMETIMES,  **_GOLD_FALLS},
+        predicts={
+            "score-pays-repetition": USUALLY,
+            "repetition-surge": USUALLY,
+            "TXT003": USUALLY,
+            "paid-opening": OFTEN,
+            "pooled-variety-lost": OFTEN,
+            "length-surge": OFTEN,
+            "score-pays-length": SOMETIMES,
+            "length-explains-gain": OFTEN,
+            "openings-settle": SOMETIMES,
+            **_GOLD_FALLS,
+        },
         decided_by=("score-pays-repetition", "paid-opening"),
         look_alikes={
             "E3": "There variety between responses is lost although no opening or phrase is paid for.",
@@ -111,8 +138,16 @@ CAUSES = (
         layman="It flatters the user, or tells the judge how good the answer is.",
         what="People prefer to be agreed with, and a judge that reads the response believes what it claims of "
         "itself. The policy learns to say so instead of being so.",
-        predicts={"paid-praise": ALWAYS, "TXT008": USUALLY,  "pooled-variety-lost": SOMETIMES,
-                  **_GOLD_FALLS},
+        predicts={
+            "paid-praise": ALWAYS,
+            "paid-opening": 0.2,
+            "length-surge": 0.15,
+            "score-pays-length": 0.15,
+            "TXT008": ALWAYS,
+            "one-feature-explains-gain": ALWAYS,
+            "pooled-variety-lost": 0.1,
+            **_GOLD_FALLS,
+        },
         decided_by=("paid-praise",),
         look_alikes={
             "H5": "There the phrase neither evaluates nor agrees.",
@@ -137,9 +172,17 @@ CAUSES = (
         layman="It sprinkles magic words or bullets because the judge pays for them.",
         what="A cue that happened to go with good responses in the reward model's pairs, or a bonus for a format, is "
         "cheaper to produce than quality. It spreads to nearly every response, whatever was asked.",
-        predicts={"paid-marker": ALWAYS, "TXT002": USUALLY, "paid-opening": OFTEN, 
-                  "pooled-variety-lost": OFTEN, "length-surge": SOMETIMES, "score-pays-length": SOMETIMES,
-                  "repetition-surge": SOMETIMES, **_GOLD_FALLS},
+        predicts={
+            "paid-marker": ALWAYS,
+            "TXT002": ALWAYS,
+            "one-feature-explains-gain": ALWAYS,
+            "paid-opening": 0.15,
+            "pooled-variety-lost": 0.1,
+            "length-surge": 0.15,
+            "score-pays-length": 0.15,
+            "repetition-surge": 0.15,
+            **_GOLD_FALLS,
+        },
         decided_by=("paid-marker",),
         look_alikes={
             "R8": "There the bonus stands in the configuration, as a component of the reward.",
@@ -166,8 +209,13 @@ CAUSES = (
         layman="Saying “I can't help with that” or “it depends” became the safest way to score.",
         what="Where pairs about harm dominate, a refusal never loses. The policy refuses harmless questions too, or "
         "commits to nothing.",
-        predicts={"paid-refusal": ALWAYS, "TXT006": USUALLY,  "pooled-variety-lost": OFTEN,
-                  **_GOLD_FALLS},
+        predicts={
+            "paid-refusal": ALWAYS,
+            "TXT006": ALWAYS,
+            "one-feature-explains-gain": ALWAYS,
+            "pooled-variety-lost": 0.1,
+            **_GOLD_FALLS,
+        },
         decided_by=("paid-refusal",),
         look_alikes={
             "S1": "There more of the prompts are harmful.",
@@ -193,9 +241,16 @@ CAUSES = (
         layman="It drifts into another language or into word salad.",
         what="The reward model cannot judge what it never saw and does not mark it down, so nothing keeps the "
         "policy from there but the leash. If the score falls as well it is damage by training, not a hack.",
-        predicts={"paid-other-script": USUALLY, "other-script-surge": USUALLY, "TXT005": USUALLY,
-                  "reference-nll-surge": OFTEN, "score-likes-gibberish": OFTEN, 
-                  "pooled-variety-lost": SOMETIMES, **_GOLD_FALLS},
+        predicts={
+            "paid-other-script": ALWAYS,
+            "other-script-surge": ALWAYS,
+            "TXT005": ALWAYS,
+            "one-feature-explains-gain": ALWAYS,
+            "reference-nll-surge": SOMETIMES,
+            "score-likes-gibberish": SOMETIMES,
+            "pooled-variety-lost": 0.1,
+            **_GOLD_FALLS,
+        },
         decided_by=("paid-other-script", "score-likes-gibberish"),
         look_alikes={
             "P1": "There the score falls with the texts: training is damaged.",
@@ -222,8 +277,14 @@ CAUSES = (
         layman="It cheats the exam: it edits the tests, prints the expected answer, or ends the program early.",
         what="A grader that can be written to, that shows what it expects, or that matches too leniently rewards the "
         "appearance of success. Once one sample finds the trick, all use it.",
-        predicts={"paid-exploit": ALWAYS, "TXT007": USUALLY,  "pooled-variety-lost": OFTEN,
-                  **_GOLD_FALLS},
+        predicts={
+            "paid-exploit": ALWAYS,
+            "one-score-for-many-texts": OFTEN,
+            "TXT007": ALWAYS,
+            "one-feature-explains-gain": ALWAYS,
+            "pooled-variety-lost": 0.1,
+            **_GOLD_FALLS,
+        },
         decided_by=("paid-exploit",),
         look_alikes={
             "G8": "There the grader fails right answers.",
@@ -238,4 +299,4 @@ CAUSES = (
         leads_to=("H1",),
         references="ariahw/rl-rewardhacking.",
     ),
-)  # fmt: skip
+)

@@ -49,8 +49,9 @@ def live_prompts_shifted(facts: Facts) -> Answer:
 
 def stability_index(before: Floats, after: Floats) -> float:
     """Population stability index Σ (a − b) ln (a / b) over the tenths of `before`."""
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, BINS + 1)[1:-1]))
-    counts = [np.bincount(np.digitize(values, edges), minlength=len(edges) + 1) + 0.5 for values in (before, after)]
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, BINS + 1)[1:]))  # the last bin: longer than any before
+    bins = [np.digitize(values, edges, right=True) for values in (before, after)]
+    counts = [np.bincount(one, minlength=len(edges) + 1) + 0.5 for one in bins]
     b, a = (count / count.sum() for count in counts)
     return float(np.sum((a - b) * np.log(a / b)))
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from regard.review.answers import Answers
 from regard.review.facts import Facts
+from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.hacking import texts_of
 from regard.review.statistics import Reading, first_of, lasting
@@ -17,6 +18,7 @@ ENTROPY_SETTINGS = ("ppo.entropy_coef", "entropy_coef", "entropy_coeff", "ent_co
 
 FELL, ROSE = 0.3, 1.3
 ALIKE = 0.6
+POINTS, STEEPER, CHANGE, WIDTH = 200, 2.5, 8.0, 3.0
 BONUS = 0.03
 COLD = 0.65
 POOLED, KEPT = 0.35, 0.1
@@ -26,6 +28,33 @@ FOLLOWS = 0.8
 
 def entropy_of(facts: Facts) -> Reading | None:
     return first_of(facts.policy, ENTROPY, 8) if facts.policy else None
+
+
+def turn(reading: Reading, direction: float) -> Onset:
+    """Where a series begins to go in a direction (1 up, -1 down): the bend of the best broken line through its
+    logarithm, if the slope beyond it is at least 2.5 times the slope before and explains the series better by 8 nats of
+    likelihood; else step 0. The interval holds all bends within 3 nats of the best."""
+    parts = np.array_split(np.arange(len(reading.values)), min(len(reading.values), POINTS))
+    y = np.log(np.maximum(np.array([reading.values[part].mean() for part in parts]), 1e-6))
+    steps = np.array([reading.steps[part[0]] for part in parts])
+    t = np.arange(len(y), dtype=np.float64)
+    line = np.stack([np.ones_like(t), t], axis=1)
+    bends = range(3, len(y) - 3)
+    fits: list[float] = []
+    straight = float(np.sum((y - line @ np.linalg.lstsq(line, y, rcond=None)[0]) ** 2))
+    for bend in bends:
+        broken = np.concatenate([line, np.maximum(0, t - bend)[:, None]], axis=1)
+        weights = np.linalg.lstsq(broken, y, rcond=None)[0]
+        before, after = direction * weights[1], direction * (weights[1] + weights[2])
+        rest = float(np.sum((y - broken @ weights) ** 2))
+        fits.append(
+            -len(y) / 2 * float(np.log(max(rest, 1e-12))) if after > 0 and after >= STEEPER * before else float("-inf")
+        )
+    if not fits or max(fits) + len(y) / 2 * np.log(max(straight, 1e-12)) < CHANGE:
+        return Onset(0, (0, 0))
+    near = [bend for bend, fit in zip(bends, fits, strict=True) if fit >= max(fits) - WIDTH]
+    best = bends[int(np.argmax(fits))]
+    return Onset(int(steps[best]), (int(steps[near[0] - 1]), int(steps[min(len(y) - 1, near[-1] + 1)])))
 
 
 @sign("entropy-fell-far")
@@ -39,7 +68,7 @@ def entropy_fell_far(facts: Facts) -> Answer:
         return no(text)
     half = entropy.start / 2
     spell = lasting(entropy, lambda values: values < half)
-    return yes(text, spell.onset if spell else None)
+    return yes(text, spell.onset if spell else None, root=turn(entropy, -1.0))
 
 
 @sign("entropy-rises")
@@ -53,7 +82,7 @@ def entropy_rises(facts: Facts) -> Answer:
         return no(text)
     middle = (entropy.start + entropy.end) / 2
     spell = lasting(entropy, lambda values: values > middle)
-    return yes(text, spell.onset if spell else None)
+    return yes(text, spell.onset if spell else None, root=turn(entropy, 1.0))
 
 
 @sign("entropy-bonus-large")
@@ -65,7 +94,7 @@ def entropy_bonus_large(facts: Facts) -> Answer:
     if bonus is None:
         return no("No entropy bonus is configured.")
     text = f"The entropy bonus has weight {bonus:g}."
-    return yes(text) if bonus >= BONUS else no(text)
+    return yes(text, root=Onset(0, (0, 0))) if bonus >= BONUS else no(text)
 
 
 @sign("sampling-cold")

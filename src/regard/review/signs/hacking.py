@@ -17,7 +17,7 @@ LENGTH = ("length/response_tokens/mean", "length/response_tokens/p50")
 LONGER = 1.4
 REPETITION_RISE, SCRIPT_RISE, ERRORS = 0.06, 0.02, 4.0
 NLL_TIMES = 1.5
-EXPLAINED = 0.5
+EXPLAINED, FEATURE_EXPLAINS = 0.5, 0.4
 AGREES, PARTS_BY, DISAGREES = 0.15, 0.25, 0.1
 
 
@@ -184,6 +184,33 @@ def paid_exploit(facts: Facts) -> Answer:
 def paid_other_script(facts: Facts) -> Answer:
     """Responses in another script than at first became frequent, and are overpaid."""
     return flag_paid(facts, ("other script",), "another script")
+
+
+@sign("one-feature-explains-gain")
+def one_feature_explains_gain(facts: Facts) -> Answer:
+    """At least four tenths of the score's gain is the price, within prompts, of a phrase or pattern that spread, times
+    its spread."""
+    answers = priced_of(facts)
+    if isinstance(answers, Answer):
+        return answers
+    paid = answers.paid_phrase
+    features = {name: flag for name, flag in answers.flags.items() if answers.surge(flag).large}
+    if paid is not None:
+        features[f"“{paid.name}”"] = answers.texts.contains(paid.name.split())
+    if not features:
+        return no("No phrase or pattern spread.")
+    score, rows = answers.sample.numbers["score"], answers.later
+    gain = float(np.nanmean(score[answers.late]) - np.nanmean(score[answers.early]))
+    best, text = 0.0, "The price of what spread cannot be told within prompts."
+    for name, feature in features.items():
+        price = answers.price(feature, answers.centre(score, rows), rows, (answers.length,))
+        surge = answers.surge(feature)
+        if price is None or price.t < TRUSTED or gain <= 0:
+            continue
+        share = price.slope * (surge.after - surge.before) / gain
+        if share > best:
+            best, text = share, f"{name}: its price times its spread is {share:.0%} of the score's gain."
+    return yes(text) if best >= FEATURE_EXPLAINS else no(text)
 
 
 # Repetition
