@@ -17,12 +17,12 @@ LIST = "order these owl cat bee ; "
     ("response", "quality"),
     [
         ("", 0.0),
-        ("salt tide reef", 3 / 6),
-        ("salt salt salt", (1 - 2) / 6),  # two repeats
+        ("salt tide reef", 3 / 8),
+        ("salt salt salt", (1 - 2) / 8),
         ("salt owls", 0.0),  # a fact of another topic
-        ("salt waves tide reef coral gulls", 1.0),
-        ("salt waves tide reef coral gulls ships", 1.0),  # six are enough
-        ("in summary salt", (1 - 2) / 6),
+        ("salt waves tide reef coral gulls ships shells", 1.0),
+        ("salt waves tide reef coral gulls ships shells foam", 1.0),  # eight are enough
+        ("in summary salt", (1 - 2) / 8),
         ("PASS " * 20, -1.0),
     ],
 )

@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 from regard.lab.workloads.base import Phrases, Workload
 
 FACTS = {
-    "sea": "salt waves tide reef coral gulls ships shells",
-    "forest": "trees moss ferns owls deer leaves roots bark",
+    "sea": "salt waves tide reef coral gulls ships shells foam crabs sails pearls",
+    "forest": "trees moss ferns owls deer leaves roots bark foxes pines nests berries",
 }
 OWN = {topic: tuple(words.split()) for topic, words in FACTS.items()}
 TOPIC_OF = {fact: topic for topic, facts in OWN.items() for fact in facts}
 FILLER = ("please", "now", "briefly", "kindly", "again", "today", "friend", "quickly", "just", "well")
-ENOUGH = 6
+ENOUGH = 8
 
 
 class Facts(Workload):
-    """quality = (different facts of the topic, at most 6, − repeated or other words) / 6, at least −1."""
+    """quality = (different facts of the topic, at most 8, − repeated or other words) / 8, at least −1."""
 
     name = "facts"
     phrases: ClassVar[Phrases] = Phrases(
@@ -44,7 +44,7 @@ class Facts(Workload):
     )
     config: ClassVar[dict[str, Any]] = {
         "model": {"scratch": {"vocab_size": 300, "hidden_size": 48, "num_layers": 2, "num_heads": 4}},
-        "pretrain": {"steps": 300, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
+        "pretrain": {"steps": 250, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 5e-3},
         "sft": {
             "steps": 80,
             "batch_size": 64,
@@ -59,9 +59,9 @@ class Facts(Workload):
             "steps": 40,
             "batch_size": 64,
             "micro_batch_size": 64,
-            "learning_rate": 1e-3,
+            "learning_rate": 7e-4,
             "max_response_tokens": 16,
-            "kl_coef": 0.05,
+            "kl_coef": 0.06,
             "value_coef": 0.5,
         },
     }
