@@ -59,13 +59,12 @@ def plan(
         raise ConfigError(f"No fault {unknown[0]!r} in the lab. Type regard lab list.")
     faults = [FAULTS[one] for one in sorted(FAULTS) if not only or one in only]
     if quick:
-        seeds, controls, pairs = 1, 0, min(pairs, 2)
+        seeds, controls, pairs = 1, min(controls, 1), min(pairs, 2)
     jobs = [job for fault in faults for job in _of_fault(workload, fault, seeds, quick)]
     jobs += [
         Job(workload, seed, control=name)
-        for seed in range(1, max(1, -(-controls // len(CONTROLS))) + 1)
+        for seed in range(1, -(-controls // len(CONTROLS)) + 1)
         for name in sorted(CONTROLS)
-        if controls or quick
     ]
     if not only:
         jobs += _pairs(workload, faults, pairs)
