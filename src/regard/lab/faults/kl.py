@@ -146,19 +146,16 @@ def kl_controller_has_the_wrong_gain_or_unit(setup: Setup) -> None:
 
 @fault("K7", stage="kl", starts=("start", "mid"))
 def padding_counts_in_the_kl(setup: Setup) -> None:
-    """Each pad up to the cap brings 0.1, 0.3 or 1 nat into the KL of its response, and into the penalty."""
+    """Each pad of the batch brings 0.1, 0.3 or 1 nat into the KL of its response, and into the penalty."""
     sentinel = setup.choose(0.1, 0.3, 1.0)
 
     def shaping(inner: Any) -> Any:
         def shape(scores: Tensor, old: Tensor, ref: Tensor, mask: Tensor, coef: float) -> ShapedReward:
             if not setup.active:
                 return inner(scores, old, ref, mask, coef)
-            lengths = mask.sum(1)
-            pads = sentinel * (setup.get("ppo.max_response_tokens") - lengths).clamp(min=0)
-            shaped = inner(scores - coef * pads, old, ref, mask, coef)
-            kl = shaped.kl.clone()
-            kl[torch.arange(len(kl)), lengths.long() - 1] += pads  # a sum over the row does not see where
-            return shaped._replace(kl=kl)
+            pads = sentinel * (1.0 - mask.float())
+            shaped = inner(scores - coef * pads.sum(1), old, ref, mask, coef)
+            return shaped._replace(kl=shaped.kl + pads)
 
         return shape
 

@@ -1,0 +1,48 @@
+"""POL006 policy-stands-still: training goes on and the policy does not change.
+
+## What it detects
+The distance of an iteration, the KL to the reference at the end, and the learning rate against its own peak.
+
+## Why it matters
+Rollouts, scores and gradients cost what they cost; nothing is learned from them.
+
+## How it decides
+An iteration moves the policy by less than 1e-5 nats per token in the median, and the run takes it less than 0.005 nats
+per token from the reference: warning. Or for 30 % of the run the learning rate is below a twentieth of its peak, or the
+weights change by less than a hundredth of what they did: warning.
+
+## When it cannot tell
+Neither KL nor learning rate is logged.
+
+## False alarms
+With one update for each batch the ratio is 1 and the distance 0 by construction: hence the KL beside it. A schedule
+that ends at 0 is below a twentieth of its peak for a twentieth of the run only.
+
+## What to do
+Raise the learning rate; shorten the warm-up; check that the optimiser holds the weights that sample.
+
+## References
+trl issue 2872; minimind issue 775 (a ratio of 1 that is right).
+"""
+
+from regard.review.facts import Facts
+from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
+from regard.review.registry import POLICY_STAGES, detector
+from regard.review.signs.kl import KL_TOKEN
+from regard.review.signs.policy import RATE, TINY_KL, policy_hardly_moves, updates_fade_away
+from regard.runlog.reader import RunLog, StageLog
+
+
+@detector("POL006", "policy-stands-still", "warning", POLICY_STAGES)
+def policy_stands_still(run: RunLog, stage: StageLog) -> Outcome:
+    facts = Facts(run)
+    still, fades = policy_hardly_moves(facts), updates_fade_away(facts)
+    if still.holds is None and fades.holds is None:
+        return CannotTell(still.summary, (KL_TOKEN[0], RATE))
+    found = still if still.holds else fades
+    if not found.holds:
+        return Clear(still.summary if still.holds is False else fades.summary)
+    key = KL_TOKEN[0] if found is still else RATE
+    series = stage.metrics.get(key)
+    value, last = (float(series.values[-1]), int(series.steps[-1])) if series is not None else (0.0, 0)
+    return Fired(found.summary, (Evidence(key, value, TINY_KL, last),), found.onset or Onset(0, (0, 0)), last, 0.9)
