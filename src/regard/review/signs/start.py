@@ -1,6 +1,7 @@
 """What the checks before the first update say, one by one: the triage of step 0."""
 
 from regard.review.facts import Facts
+from regard.review.sampler_gap import gaps
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.runlog.invariants import INVARIANTS, recorded_tolerance
 
@@ -47,5 +48,11 @@ def padding_changes_logprobs(facts: Facts) -> Answer:
 
 @sign("sampler-differs-at-start")
 def sampler_differs_at_start(facts: Facts) -> Answer:
-    """Sampler and trainer disagree on log-probabilities before the first update."""
-    return invariant(facts, "invariant/generator_trainer_max_diff/value")
+    """Sampler and trainer disagree on log-probabilities before the first update, by the trainer's own check or on the
+    first rollouts."""
+    answer = invariant(facts, "invariant/generator_trainer_max_diff/value")
+    pair = gaps(facts) if answer.holds is None else None
+    if pair is None:
+        return answer
+    text = f"On the first rollouts sampler and trainer differ by {pair[0].size:.2g} nats per token."
+    return yes(text) if pair[0].there else no(text)
