@@ -89,7 +89,7 @@ def bench(
     fault: Annotated[list[str] | None, typer.Option("--fault", help="Only this fault. Repeatable.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Each fault and each control once, two pairs.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")] = 2,
-    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one run may take.")] = 180.0,
+    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one run may take.")] = 600.0,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Ask rldoctor and rlprobe about them too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:

@@ -114,7 +114,7 @@ def bench(
     out: Path,
     *,
     workers: int = 2,
-    limit: float = 180.0,
+    limit: float = 600.0,
     peers: bool = True,
     say: Say = print,
 ) -> dict[str, Any]:
