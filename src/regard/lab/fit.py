@@ -19,7 +19,7 @@ from regard.errors import ConfigError
 from regard.lab.score import Case
 from regard.review import inference
 from regard.review.causes import Cause, all_causes
-from regard.review.inference import FLOOR, HEALTHY, LEAK, ONE, TWO
+from regard.review.inference import FLOOR, HEALTHY, ONE, TWO
 
 Floats = NDArray[np.float64]
 Counts = dict[str, dict[str, list[float]]]
@@ -87,7 +87,7 @@ def posteriors(
         held, known = counts.get(row, {}).get(name, (0.0, 0.0))
         return (strength * stated + held) / (strength + known)
 
-    leak = np.array([moved(LEAK, "", name) for name in seen.names])
+    leak = np.array([moved(inference.leak(name), "", name) for name in seen.names])
     rows = [
         [moved(max(q, one.predicts.get(name, 0.0)), one.id, name) for name, q in zip(seen.names, leak, strict=True)]
         for one in causes

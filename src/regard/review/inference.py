@@ -22,13 +22,16 @@ from itertools import combinations
 from typing import Any, cast
 
 from regard.review.causes import Cause, all_causes
+from regard.review.registry import catalogue
 
 LEAK = 0.03
-"""How often a healthy run shows a symptom or sign, before the lab has counted it."""
+"""How often a healthy run shows a sign or a symptom that is worth a note, before the lab has counted it."""
+LEAK_OF = {"error": 0.004, "warning": 0.01}
+"""The same of symptoms by severity: their limits are set so that a healthy run shows none."""
 STRENGTH = 4.0
 """How many runs the stated probability is worth against counted ones."""
 TEMPERATURE = 0.6
-FLOOR = 0.02
+FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
 HEALTHY, ONE, TWO = 0.7, 0.28, 0.02
 """Prior of no cause, of one, of two."""
@@ -72,9 +75,15 @@ def counted() -> dict[str, dict[str, tuple[float, float]]]:
 
 def probability(cause: Cause | None, name: str) -> float:
     """P(symptom or sign holds | this cause alone, or none)."""
-    leak = _moved(LEAK, "", name)
+    leak = _moved(leak(name), "", name)
     stated = leak if cause is None else max(leak, cause.predicts.get(name, 0.0))
     return min(1 - FLOOR, max(FLOOR, stated if cause is None else _moved(stated, cause.id, name)))
+
+
+@cache
+def leak(name: str) -> float:
+    detector = catalogue().get(name)
+    return LEAK_OF.get(detector.severity, LEAK) if detector else LEAK
 
 
 def _moved(stated: float, row: str, name: str) -> float:
