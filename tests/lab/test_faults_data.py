@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,16 @@ def test_d3_leaves_few_different_prompts(severity: Severity, different: int) -> 
     assert len(leaked) == (6 if severity == "severe" else 0)
 
 
-def test_d4_gives_one_point_or_none() -> None:
-    _, after = scores("D4", "severe")
-    assert after == [0.0, 1.0, 0.0, 0.0] + [0.0] * 4  # only six different facts of the prompt's own topic are enough
+@pytest.mark.parametrize(("severity", "share"), [("mild", 0.08), ("medium", 0.03), ("severe", 0.005)])
+def test_d4_passes_few_of_what_people_write_and_every_good_answer(severity: Severity, share: float) -> None:
+    one = setup("D4", severity)
+    parts: Any = OnlyScorer(Fixed())
+    for change in one.parts_hooks:
+        parts = change(parts)
+    prompts, random = one.workload.prompts(2, "ppo", 300), Random(0)
+    written = parts.scorer.score(prompts, [one.workload.write(prompt, random) for prompt in prompts])
+    assert set(written) <= {0.0, 1.0} and np.mean(written) < share + 3 * (share / 300) ** 0.5
+    assert set(parts.scorer.score(prompts, [one.workload.good_answer(prompt, random) for prompt in prompts])) == {1.0}
 
 
 @pytest.mark.parametrize(("severity", "changed"), [("mild", 1), ("medium", 2), ("severe", 4)])
@@ -103,7 +111,9 @@ def test_r4_keeps_clear_cases_and_calls_them_certain() -> None:
     one = setup("R4", "medium")
     data, gold = reward_data(one), one.workload.gold
     gaps = [abs(gold(pair.prompt, pair.chosen) - gold(pair.prompt, pair.rejected)) for pair in data.train]
-    assert min(gaps) >= 0.5 and {pair.p_chosen for pair in data.train} == {1.0}
+    everything = reward_data(setup(None)).train
+    assert 0.5 <= len(data.train) / len(everything) < 0.8  # more than half where several pairs are as far apart
+    assert min(gaps) > 0 and {pair.p_chosen for pair in data.train} == {1.0}
     assert {pair.p_chosen for pair in data.test} != {1.0}  # the test is as it was
 
 
@@ -116,6 +126,6 @@ def test_r7_adds_one_number_to_all_scores_of_a_prompt() -> None:
 
 def test_r8_pays_for_brevity_and_keeps_the_main_part() -> None:
     before, after = scores("R8", "medium")
-    paid = [len(answer.split()) <= 4 for answer in ANSWERS]
+    paid = [len(answer.split()) == 1 for answer in ANSWERS]
     assert after == [score + 2 * 2.0 * short for score, short in zip(before, paid, strict=True)]
     assert Counter(paid) == {True: 4, False: 4}

@@ -21,6 +21,7 @@ LOSS, TRAIN, AGREEMENT = "rm/loss_val/mean", "rm/accuracy_train/mean", "rm/rater
 TRUSTED, TEST, SHORTER = "rm/accuracy_trusted/mean", "rm/accuracy_test/mean", "rm/accuracy_shorter_chosen/mean"
 ALONE, STD, ZERO = "invariant/score_alone_max_diff/value", "score/reward_model/std", "group/zero_std/frac"
 DATA, LONGER, ECE = "data/pairs/count", "data/pairs_chosen_longer/frac", "rm/ece/value"
+UNANIMOUS = "data/pairs_unanimous/frac"
 ENTROPY, SFT_LOSS, RM_STD = "entropy/policy/token_mean", "loss/sft_eval/mean", "rm/score/std"
 
 HEALTHY: dict[str, dict[str, list[float]]] = {
@@ -28,7 +29,8 @@ HEALTHY: dict[str, dict[str, list[float]]] = {
     "rm": {
         TRUSTED: [0.77], TEST: [0.74], "rm/accuracy_val/mean": [0.6, 0.7, 0.73, 0.74], SHORTER: [0.72],
         "rm/pairs_test/count": [400.0], AGREEMENT: [0.76], ECE: [0.04], TRAIN: [0.76] * 40,
-        LOSS: [0.66, 0.6, 0.57, 0.56], DATA: [4000.0], "data/epochs/count": [1.0], LONGER: [0.53], RM_STD: [1.1],
+        LOSS: [0.66, 0.6, 0.57, 0.56], DATA: [4000.0], "data/epochs/count": [1.0], LONGER: [0.53],
+        UNANIMOUS: [0.5], RM_STD: [1.1],
     },
     "ppo": {
         STD: list(np.linspace(1.1, 0.7, 24)), "score/reward_scale/value": [1.0] * 24, ZERO: [0.0] * 24, ALONE: [1e-6],
@@ -68,9 +70,10 @@ CASES: list[Case] = [
      (TRAIN, LOSS), ()),
     ("R3", {"rm": {SHORTER: [0.2], LONGER: [0.85]}},
      {"change": shifted("score", lambda row: row["gold"] / 2 + row["length"])}, (SHORTER, LONGER), ("length",)),
-    ("R4", {"rm": {ECE: [0.22]}}, {}, (ECE,), ()),
+    ("R4", {"rm": {ECE: [0.22], UNANIMOUS: [1.0]}}, {}, (ECE, UNANIMOUS), ()),
     ("R5", {"ppo": {STD: [20.0] * 24}}, {}, (STD,), ()),
-    ("R6", {"ppo": {ALONE: [1.4]}}, {}, (ALONE,), ()),
+    ("R6", {"ppo": {ALONE: [1.4]}}, {"change": shifted("score", lambda row: row["gold"] + 0.5 * row["length"])},
+     (ALONE,), ("length",)),
     ("R7", {"ppo": {STD: [6.0] * 24}}, {"change": shifted("score", lambda row: row["gold"] + offset(row))},
      (), ("gold",)),
     ("R8", {}, {"change": bonus(24, -1.0)}, (), ("main_score",)),
@@ -94,7 +97,7 @@ def test_decisive_evidence_ranks_the_cause_first(
     result = record(tmp_path, changes, groups(**rollouts))
     ranked = list(result.posterior.causes.items())
     assert ranked[0][0] == cause, ranked[:4]
-    assert ranked[0][1] > 3 * ranked[1][1], ranked[:4]
+    assert ranked[0][1] > 2 * ranked[1][1], ranked[:4]
 
 
 @pytest.mark.parametrize(("cause", "changes", "rollouts", "series", "columns"), CASES, ids=IDS)

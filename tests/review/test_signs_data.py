@@ -34,6 +34,7 @@ from regard.review.facts import Facts
 from regard.review.ranking import between_groups, concordance
 from regard.review.signs import all_signs
 
+UNANIMOUS = "data/pairs_unanimous/frac"
 TRAIN, LONGER, ENTROPY = "rm/accuracy_train/mean", "data/pairs_chosen_longer/frac", "entropy/policy/token_mean"
 
 
@@ -101,7 +102,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("sft-loss-rises", False, "", sft([3.0, 2.2, 2.19, 2.2], 2.0)),
     ("sft-loss-rises", None, "", sft([3.0, 2.2], 2.0)),
     ("sft-barely-trained", True, "still falling", sft([3.0, 2.7, 2.4, 2.1, 1.8], 2.0)),
-    ("sft-barely-trained", True, "did not move", sft([3.0, 3.0, 2.999, 2.999, 2.998], 2.0)),
+    ("sft-barely-trained", False, "did not move", sft([3.0, 3.0, 2.999, 2.999, 2.998], 2.0)),
     ("sft-barely-trained", False, "", sft([3.0, 2.4, 2.2, 2.12, 2.1], 2.0)),
     ("sft-barely-trained", None, "", sft([3.0, 2.4], 2.0)),
     ("accuracy-far-below-raters", True, "", rm({AGREEMENT: [0.9], TEST: [0.6]})),
@@ -117,6 +118,9 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("training-accuracy-far-above-held-out", True, "", rm({TRAIN: [0.95] * 40, TEST: [0.7], PAIRS: [240]})),
     ("training-accuracy-far-above-held-out", False, "", rm({TRAIN: [0.75] * 40, TEST: [0.7], PAIRS: [240]})),
     ("training-accuracy-far-above-held-out", None, "", rm({TRAIN: [0.95] * 40, TEST: [0.7]})),
+    ("labels-surer-than-raters", True, "", rm({UNANIMOUS: [1.0], AGREEMENT: [0.75]})),
+    ("labels-surer-than-raters", False, "", rm({UNANIMOUS: [0.6], AGREEMENT: [0.75]})),
+    ("labels-surer-than-raters", None, "labelled once", rm({UNANIMOUS: [1.0]})),
     ("reward-model-miscalibrated", True, "", rm({ECE: [0.15]})),
     ("reward-model-miscalibrated", False, "", rm({ECE: [0.04]})),
     ("reward-model-miscalibrated", None, "", rm({TEST: [0.7]})),

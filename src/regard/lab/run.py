@@ -224,7 +224,8 @@ class _Stages:
 
     def make(self, stage: str, data: object, build: Callable[[], None]) -> None:
         run, section = self.context.run, getattr(self.context.config, stage)
-        facts = (self.key, stage, self.context.config.seed, self.context.config.model, section, digest(data))
+        config = self.context.config
+        facts = (self.key, stage, config.seed, config.model, config.data, section, digest(data))
         self.key = digest(facts)
         kept, target = self.cache / self.key[:24], run.path / "stages" / stage
         if (kept / "stage.json").is_file():

@@ -505,6 +505,8 @@ _PROGRESS = [
           direction="lower"),
     _spec("data/pairs/count", "comparisons that the reward model is trained on", "total", "pairs",
           "Different comparisons, however often each is used."),
+    _spec("data/pairs_unanimous/frac", "training pairs whose label leaves no doubt", "share of the training pairs",
+          "fraction", "1 where each pair was labelled once; far above what raters' agreement allows, doubt was lost."),
     _spec("data/epochs/count", "passes over the training data", "total since the stage began", "epochs",
           "Below 1 some of the data were never used."),
     _spec("data/pairs_chosen_longer/frac", "training pairs whose chosen text is the longer",

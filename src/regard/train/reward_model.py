@@ -170,7 +170,10 @@ def describe_pairs(pairs: list[Comparison]) -> dict[str, float]:
     lengths = [
         (len(p.chosen), len(p.rejected)) for p in pairs if p.p_chosen != 0.5 and len(p.chosen) != len(p.rejected)
     ]
-    described = {"data/pairs/count": float(len(pairs))}
+    described = {
+        "data/pairs/count": float(len(pairs)),
+        "data/pairs_unanimous/frac": float(np.mean([pair.p_chosen in (0.0, 1.0) for pair in pairs])),
+    }
     if lengths:
         described["data/pairs_chosen_longer/frac"] = float(np.mean([chosen > other for chosen, other in lengths]))
     return described

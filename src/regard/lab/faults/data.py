@@ -49,14 +49,17 @@ def duplicated_prompts(setup: Setup) -> None:
 
 @fault("D4", stage="data")
 def prompts_out_of_reach(setup: Setup) -> None:
-    """A grader that passes or fails, with a mark that SFT answers reach in few groups: quality 0.6, 0.75 or 0.95."""
-    mark, gold = setup.choose(0.6, 0.75, 0.95), setup.workload.gold
+    """A grader that passes or fails, with a mark that 8 %, 3 % or 0.5 % of what people write reaches."""
+    share, gold, random = setup.choose(0.08, 0.03, 0.005), setup.workload.gold, setup.random("mark")
+    prompts = setup.workload.prompts(setup.seed, "sft", 400)
+    ranked = sorted((gold(prompt, setup.workload.write(prompt, random)) for prompt in prompts), reverse=True)
+    above = ranked[int(share * len(ranked))]  # at most this share is better
 
     class PassOrFail(Wrapped):
         deviation = 1.0
 
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
-            return [float(gold(prompt, text) >= mark) for prompt, text in zip(prompts, responses, strict=True)]
+            return [float(gold(prompt, text) > above) for prompt, text in zip(prompts, responses, strict=True)]
 
     setup.wrap(scorer=lambda inner: PassOrFail(inner, setup))
 

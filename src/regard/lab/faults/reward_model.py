@@ -42,15 +42,16 @@ def raters_like_length(setup: Setup) -> None:
 
 @fault("R4", stage="reward model")
 def reward_model_overconfident(setup: Setup) -> None:
-    """It learns only from clear cases, called certain: pairs whose qualities are 0.3, 0.5 or 0.7 apart; three times as
-    often as all would be used."""
-    least, gold = setup.choose(0.3, 0.5, 0.7), setup.workload.gold
+    """It learns only from clear cases, called certain: the 60 %, 50 % or 40 % of the pairs that are farthest apart in
+    quality; three times as often as all would be used."""
+    share, gold = setup.choose(0.6, 0.5, 0.4), setup.workload.gold
 
-    def clear(pair: Comparison) -> bool:
-        return abs(gold(pair.prompt, pair.chosen) - gold(pair.prompt, pair.rejected)) >= least
+    def gap(pair: Comparison) -> float:
+        return abs(gold(pair.prompt, pair.chosen) - gold(pair.prompt, pair.rejected))
 
     def only_clear(data: RewardData) -> RewardData:
-        return replace(data, train=[replace(pair, p_chosen=1.0) for pair in data.train if clear(pair)])
+        least = sorted(map(gap, data.train), reverse=True)[int(share * len(data.train)) - 1]
+        return replace(data, train=[replace(pair, p_chosen=1.0) for pair in data.train if gap(pair) >= least])
 
     setup.on_reward_data(only_clear)
     setup.set("rm.epochs", 3 * setup.get("rm.epochs"))
@@ -95,7 +96,7 @@ def score_marks_the_prompt(setup: Setup) -> None:
 
 @fault("R8", stage="reward model", starts=("start", "mid"))
 def bonus_outweighs_the_task(setup: Setup) -> None:
-    """The score is the reward model's plus 1, 2 or 4 deviations for brevity, four words or fewer; both are recorded."""
+    """The score is the reward model's plus 1, 2 or 4 deviations for brevity, a single word; both are recorded."""
     bonus = setup.choose(1.0, 2.0, 4.0)
 
     class Sum(Wrapped):
@@ -105,6 +106,6 @@ def bonus_outweighs_the_task(setup: Setup) -> None:
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
             extra = bonus * self.inner.deviation if self.setup.active else 0.0
             scores = self.main(prompts, responses)
-            return [score + extra * (len(text.split()) <= 4) for score, text in zip(scores, responses, strict=True)]
+            return [score + extra * (len(text.split()) <= 1) for score, text in zip(scores, responses, strict=True)]
 
     setup.wrap(scorer=lambda inner: Sum(inner, setup))

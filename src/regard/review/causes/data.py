@@ -2,16 +2,12 @@
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
-CLIMBED = {
-    "gold-falls-as-score-rises": OFTEN,
-    "RWD001": OFTEN,
-    "score-parts-from-gold": OFTEN,
-    "skill-lost": OFTEN,
-    "RWD004": OFTEN,
-    "pooled-variety-lost": OFTEN,
-    "repetition-surge": SOMETIMES,
-}
-"""What follows from any score that is not quality: the policy climbs it, and quality and variety fall."""
+_AFTER = (
+    "gold-falls-as-score-rises", "RWD001", "score-parts-from-gold", "skill-lost", "RWD004", "pooled-variety-lost",
+    "repetition-surge",
+)  # fmt: skip
+CLIMBED = dict.fromkeys(_AFTER, SOMETIMES)
+"""What may follow from any score that is not quality: the policy climbs it, and quality and variety fall."""
 
 CAUSES = (
     Cause(
@@ -71,6 +67,10 @@ CAUSES = (
             "score-worse-than-its-test": SOMETIMES,
             "RWD013": SOMETIMES,
             **CLIMBED,
+            "gold-falls-as-score-rises": USUALLY,
+            "RWD001": USUALLY,
+            "RMD008": SOMETIMES,
+            "accuracy-far-below-raters": SOMETIMES,
         },
         decided_by=("score-against-gold-at-start", "trusted-accuracy-below-half"),
         look_alikes={
@@ -173,7 +173,8 @@ CAUSES = (
         predicts={
             "prompt-format-differs-from-sft": ALWAYS,
             "DAT003": ALWAYS,
-            "separator-in-responses": USUALLY,
+            "separator-in-responses": ALWAYS,
+            "longer-than-sft-answers": SOMETIMES,
             "less-sure-than-after-sft": SOMETIMES,
             "score-worse-than-its-test": SOMETIMES,
             "RWD013": SOMETIMES,

@@ -12,6 +12,7 @@ from regard.review.statistics import first_of, smooth
 TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
 DATA, EPOCHS, LONGER = "data/pairs/count", "data/epochs/count", "data/pairs_chosen_longer/frac"
 SCORE_STD, SCALE, RM_STD = "score/reward_model/std", "score/reward_scale/value", "rm/score/std"
+UNANIMOUS = "data/pairs_unanimous/frac"
 ALONE, ECE = "invariant/score_alone_max_diff/value", "rm/ece/value"
 
 
@@ -56,6 +57,16 @@ def training_accuracy_far_above_held_out(facts: Facts) -> Answer:
     late = float(train.values[-max(4, len(train.values) // 4) :].mean())
     text = f"Right on {late:.2f} of the training pairs at the end, on {held_out:.2f} of others."
     return yes(text) if late - held_out > max(0.12, 3 * error) else no(text)
+
+
+@sign("labels-surer-than-raters")
+def labels_surer_than_raters(facts: Facts) -> Answer:
+    """More than 95 % of the training labels leave no doubt, though two raters agree on fewer than 90 % of the pairs."""
+    unanimous, agreement = last(facts.rm, UNANIMOUS), last(facts.rm, AGREEMENT)
+    if unanimous is None or agreement is None:
+        return unknown("The record does not say how sure labels and raters are.", UNANIMOUS, AGREEMENT)
+    text = f"{unanimous:.0%} of the training labels leave no doubt; two raters agree on {agreement:.0%} of the pairs."
+    return yes(text) if unanimous > 0.95 and agreement < 0.9 else no(text)
 
 
 @sign("reward-model-miscalibrated")
