@@ -5,6 +5,7 @@ With T, S and R the log-probabilities by trainer, sampler and reference of a tok
     k3 = mean(e^d − 1 − d), d = T − S      0 if both are one distribution
     slope = sd(T) / sd(S)                  below 1 if the sampler is sharper (temperature, top-k), 1 under plain noise
     mass = mean(e^d)                       1 if the sampler's support is the trainer's; the kept mass if it is filtered
+    system = corr(T − S, S)                near ±1 if S decides the difference, as at another temperature
     follows = corr(T − S, T − R)           far above 0 if the sampler lies between reference and policy: an older policy
 """
 
@@ -26,7 +27,7 @@ EXACT, EXACT_GAP = 0.01, 0.01
 """Where the trainer's own tolerance is at most this, both compute in float32, and a mean |T − S| above that is no
 rounding."""
 ERRORS = 4.0
-SLOPE, MASS, FOLLOWS = 0.05, 0.01, 0.3
+SLOPE, SYSTEM, MASS, FOLLOWS = 0.05, 0.6, 0.01, 0.3
 RAISED = 0.1
 
 
@@ -40,6 +41,7 @@ class Gap:
     """mean |T − S|"""
     slope: float
     slope_error: float
+    system: float
     mass: float
     mass_error: float
     raised: float
@@ -49,8 +51,12 @@ class Gap:
     """Whether it is more than number formats explain."""
 
     @property
-    def slope_off(self) -> bool:
+    def spread_differs(self) -> bool:
         return self.there and abs(self.slope - 1) > max(SLOPE, ERRORS * self.slope_error)
+
+    @property
+    def slope_off(self) -> bool:
+        return self.spread_differs and abs(self.system) > SYSTEM
 
     @property
     def mass_missing(self) -> bool:
@@ -94,6 +100,7 @@ def gap_on(facts: Facts, rows: NDArray[np.bool_]) -> Gap | None:
         size=size,
         slope=float(t.std()) / deviation if deviation > 0 else 1.0,
         slope_error=float(np.sqrt(max(0.0, 1 - alike**2) / n)),
+        system=float(np.corrcoef(d, s)[0, 1]) if deviation > 0 and d.std() > 0 else 0.0,
         mass=float(ratio.mean()),
         mass_error=float(ratio.std() / np.sqrt(n)),
         raised=float((d > 0.02).mean()),
@@ -126,6 +133,16 @@ def gaps(facts: Facts) -> tuple[Gap, Gap] | None:
         return None
     start, end = gap_on(facts, first_rows(sample)), gap_on(facts, sample.late())
     return None if start is None or end is None else (start, end)
+
+
+def quarters(facts: Facts) -> list[Gap]:
+    """The gap on each quarter of the steps that has enough tokens; empty where the rollouts do not say."""
+    sample = facts.rollouts
+    if sample is None or not sample.has(*NEEDS):
+        return []
+    parts = np.array_split(sample.distinct_steps, 4)
+    found = [gap_on(facts, np.isin(sample.steps, part)) for part in parts if len(part)]
+    return [gap for gap in found if gap is not None]
 
 
 def gap_onset(facts: Facts) -> Onset:

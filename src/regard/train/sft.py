@@ -28,7 +28,8 @@ from regard.train.stage import Context, GradientStep, Meter, Saver, linear_sched
 
 TOKENIZER_REVIEWS = 4000
 RENDERED = 16
-"""Prompts whose token ids are put down as an event, to be compared with what stage 4 makes of its prompts."""
+"""Examples whose token ids are put down as an event, to be compared with what stage 4 makes of its prompts, and to see
+whether answers are taught to end."""
 
 
 def run_pretrain(context: Context, corpus: Corpus) -> None:
@@ -80,7 +81,11 @@ def train_on_examples(
     done = saver.resume()
     if done == 0 and held_out:
         log.log(0, {"loss/sft_eval/mean": _held_out_loss(model, held_out, pad_id, config.micro_batch_size)})
-        log.event("rendered", prompts=[list(example.prompt) for example in held_out[:RENDERED]])
+        log.event(
+            "rendered",
+            prompts=[list(example.prompt) for example in held_out[:RENDERED]],
+            responses=[list(example.response) for example in held_out[:RENDERED]],
+        )
     quarters = {max(1, config.steps * k // 4) for k in range(1, 5)}
     meter = Meter()
     with StageProgress(stage, config.steps, done, quiet=context.quiet) as progress:

@@ -11,11 +11,8 @@ from regard.train.stage import StepStats
 
 @fault("C1", stage="critic")
 def critic_underfit(setup: Setup) -> None:
-    """Value clip range of 0.001; or a random value head, of weights 0.2 or 1 in size, on a body that it cannot move."""
-    if setup.severity == "mild":
-        setup.set("ppo.value_clip_range", 0.001)
-        return
-    size = setup.choose(None, 0.2, 1.0)
+    """A random value head, of weights 0.1, 0.3 or 1 in size, that is not trained and cannot move its body."""
+    size = setup.choose(0.1, 0.3, 1.0)
 
     def random_head(policy: Any) -> Any:
         generator = torch.Generator().manual_seed(setup.random("head").randrange(2**31))

@@ -14,13 +14,14 @@ CAUSES = (
         "engine, or a minimum length forbids it, or the cap forces it. Responses ramble on to the cap.",
         predicts={
             "longer-than-sft-answers": ALWAYS,
+            "sft-labels-lack-an-end": USUALLY,
             "cut-from-the-start": USUALLY,
             "TXT001": SOMETIMES,
             "TXT003": SOMETIMES,
             "end-is-forced": SOMETIMES,
             "less-sure-than-after-sft": OFTEN,
         },
-        decided_by=("longer-than-sft-answers", "end-is-forced"),
+        decided_by=("sft-labels-lack-an-end", "longer-than-sft-answers", "end-is-forced"),
         look_alikes={
             "G2": "Under four times the cap responses still run into it here; there they end.",
             "H2": "There responses do end, only later and later, and the score goes with length.",
@@ -57,6 +58,7 @@ CAUSES = (
             "cut-from-the-start": ALWAYS,
             "cap-near-sft-length": USUALLY,
             "would-end-under-a-longer-cap": USUALLY,
+            "RWD001": SOMETIMES,
             "TXT001": SOMETIMES,
         },
         decided_by=("cap-near-sft-length", "would-end-under-a-longer-cap"),
@@ -89,9 +91,9 @@ CAUSES = (
         stage="rollout engine",
         since="symptom",
         layman="The dice that write the answers are not the dice that are used to judge how likely they were.",
-        what="A temperature that is not applied to the trainer's logits, or top-p, top-k, min-p or a repetition penalty "
-        "that only the sampler has, often from the model's own generation_config. Ratio and KL are wrong from the "
-        "first step, by the same amount whatever the age of the weights.",
+        what="A temperature that is not applied to the trainer's logits, or top-p, top-k, min-p or a repetition "
+        "penalty that only the sampler has, often from the model's own generation_config. Ratio and KL are wrong from "
+        "the first step, by the same amount whatever the age of the weights.",
         predicts={
             "GEN001": ALWAYS,
             "sampler-differs-at-start": USUALLY,
@@ -176,9 +178,8 @@ CAUSES = (
             "sampler-is-an-older-policy": ALWAYS,
             "sampler-gap-builds-up": USUALLY,
             "sampler-gap-at-end": ALWAYS,
-            "sampler-slope-off": USUALLY,
             "POL004": USUALLY,
-            "KL002": OFTEN,
+            "KL002": SOMETIMES,
             "weights-not-sent": SOMETIMES,
         },
         decided_by=("sampler-is-an-older-policy", "weights-not-sent"),
@@ -255,8 +256,8 @@ CAUSES = (
             "sampler-gap-at-end": ALWAYS,
             "ratio-not-one-at-start": USUALLY,
             "POL004": OFTEN,
-            "sampler-slope-off": OFTEN,
-            "GEN001": OFTEN,
+            "sampler-slope-off": SOMETIMES,
+            "GEN001": SOMETIMES,
             "sampler-gap-is-noise": SOMETIMES,
         },
         decided_by=("padding-changes-logprobs", "gap-grows-with-padding"),
@@ -289,7 +290,9 @@ CAUSES = (
         "like any other. From one step to the next, or for a share of the responses, the score says nothing.",
         predicts={
             "one-score-for-many-texts": ALWAYS,
-            "default-score-hides-quality": USUALLY,
+            "default-score-hides-quality": ALWAYS,
+            "RWD010": SOMETIMES,
+            "score-changes-when-alone": SOMETIMES,
             "GEN002": OFTEN,
             "score-deviation-jumps": SOMETIMES,
             "NUM001": SOMETIMES,

@@ -1,6 +1,6 @@
 """Causes in number formats and in restarts."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -14,7 +14,8 @@ CAUSES = (
         "all padding is divided by 0. Either the update is skipped without a word, or it destroys the weights.",
         predicts={
             "NUM001": ALWAYS,
-            "gradients-not-finite": USUALLY,
+            "gradients-not-finite": ALWAYS,
+            "updates-skipped": USUALLY,
             "updates-vanish": SOMETIMES,
             "ratio-explodes-before-nan": SOMETIMES,
             "NUM002": SOMETIMES,
@@ -48,10 +49,11 @@ CAUSES = (
         "weight is lost, and with a learning rate of 1e-6 nearly all are. Gradient and loss look normal.",
         predicts={
             "NUM003": ALWAYS,
+            "fewer-weights-move-at-lower-rate": USUALLY,
             "updates-vanish": SOMETIMES,
             "policy-hardly-moves": SOMETIMES,
         },
-        decided_by=("NUM003", "updates-vanish"),
+        decided_by=("NUM003",),
         look_alikes={
             "P2": "There every weight moves, only by little, and a higher learning rate helps in proportion.",
             "D4": "There the gradient is 0.",
@@ -85,7 +87,7 @@ CAUSES = (
         "not restored, or the reference was loaded from the policy. From the resume on it is another run.",
         predicts={
             "NUM004": ALWAYS,
-            "learning-rate-restarts": OFTEN,
+            "learning-rate-restarts": USUALLY,
             "kl-falls-to-zero-at-resume": SOMETIMES,
             "prompts-start-over-after-resume": SOMETIMES,
             "INV002": SOMETIMES,

@@ -76,6 +76,20 @@ def value_beyond_scores(facts: Facts) -> Answer:
     return yes(text) if far >= 3 else no(text)
 
 
+@sign("value-swings")
+def value_swings(facts: Facts) -> Answer:
+    """After the first steps, in at least three, the mean value moves from one step to the next by more than 0.4 of the
+    range that values have within a step, and by more than the returns spread."""
+    found = together(facts.policy, PREDICTION, VALUE_MIN, VALUE_MAX, SPREAD)
+    if found is None:
+        return unknown("Mean and range of the value are not logged.", PREDICTION, VALUE_MIN, VALUE_MAX, SPREAD)
+    mean, low, high, spread = (_settled(one) for one in found[1])
+    moved = np.abs(np.diff(mean))
+    wide = (moved > 0.4 * (high - low)[1:]) & (moved > spread[1:])
+    text = f"The mean value moves by up to {moved.max():.2g} from one step to the next, far in {int(wide.sum())} steps."
+    return yes(text) if wide.sum() >= 3 else no(text)
+
+
 @sign("value-clip-binds")
 def value_clip_binds(facts: Facts) -> Answer:
     """After the first steps the clip of the value loss holds back more than half of the tokens, so the value cannot

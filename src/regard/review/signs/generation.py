@@ -3,12 +3,15 @@
 # (pyarrow has no type stubs)
 """What tells faults of the sampler apart, and whether responses end, and whether the grader answers."""
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regard.review.facts import Facts
-from regard.review.sampler_gap import Gap, gaps
+from regard.review.sampler_gap import Gap, gaps, quarters
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.statistics import first_of
 from regard.runlog.sample import Floats, RolloutSample
@@ -66,19 +69,21 @@ def sampler_mass_missing(facts: Facts) -> Answer:
 
 @sign("sampler-is-an-older-policy")
 def sampler_is_an_older_policy(facts: Facts) -> Answer:
-    """Where the policy has moved away from the reference, the sampler has not: it samples with older weights."""
+    """Sampler and trainer agree at first, and where the policy then moves away from the reference the sampler does not:
+    it samples with older weights."""
     pair = gaps(facts)
-    if pair is None or (pair[1].follows is None and pair[1].there):
+    parts = [gap for gap in quarters(facts) if gap.there]
+    if pair is None or (parts and all(gap.follows is None for gap in parts)):
         return unknown(
             "The rollouts do not have log-probabilities of sampler, trainer and reference.",
             *BOTH, "rollouts: ref_logprobs",
         )  # fmt: skip
-    start, end = pair
-    if not end.there:
-        return no("Sampler and trainer agree at the end.")
-    text = f"At the end what the trainer gives a token beyond the sampler correlates by {end.follows:.2f} with what it "
-    text += "gives it beyond the reference."
-    return yes(text) if end.behind and not start.there else no(text)
+    if not parts:
+        return no("Sampler and trainer agree.")
+    best = max(gap.follows or 0.0 for gap in parts)
+    text = f"What the trainer gives a token beyond the sampler correlates by up to {best:.2f} with what it gives it "
+    text += "beyond the reference."
+    return yes(text) if any(gap.behind for gap in parts) and not pair[0].there else no(text)
 
 
 @sign("sampler-gap-is-noise")
@@ -93,11 +98,12 @@ def sampler_gap_is_noise(facts: Facts) -> Answer:
         f"{worst.mass:.3f}."
     )
     there = [gap for gap in pair if gap.there]
-    return yes(text) if there and all(_is_noise(gap) for gap in there) else no(text)
+    behind = not pair[0].there and any(gap.behind for gap in quarters(facts))
+    return yes(text) if there and not behind and all(_is_noise(gap) for gap in there) else no(text)
 
 
 def _is_noise(gap: Gap) -> bool:
-    return not gap.slope_off and not gap.mass_missing and not gap.behind
+    return not gap.spread_differs and not gap.mass_missing
 
 
 def mismatch_onset(facts: Facts) -> tuple[int, int, Floats] | None:
@@ -239,6 +245,21 @@ def longer_than_sft_answers(facts: Facts) -> Answer:
     value = float(np.median(length.values[:3]))
     text = f"The first responses have {value:.1f} tokens in the mean, the answers of SFT {taught:.1f}."
     return yes(text) if value > 1.3 * taught else no(text)
+
+
+@sign("sft-labels-lack-an-end")
+def sft_labels_lack_an_end(facts: Facts) -> Answer:
+    """Of the answers that SFT was shown whole, fewer than 70 % end with one and the same token: EOS is not learned."""
+    events = [event for event in (facts.sft.events if facts.sft else []) if event.get("kind") == "rendered"]
+    listed: Any = events[-1].get("responses") if events else None
+    cap = facts.number("sft.max_response_tokens")
+    answers = [tokens for tokens in listed or () if isinstance(tokens, list) and tokens]
+    whole = [tokens for tokens in answers if cap is None or len(tokens) < cap]
+    if len(whole) < 8:
+        return unknown("The token ids of SFT's answers are not recorded.", "stages/sft/events.jsonl: rendered")
+    _, count = Counter(tokens[-1] for tokens in whole).most_common(1)[0]
+    text = f"{count} of {len(whole)} answers of SFT end with the same token."
+    return yes(text) if count < 0.7 * len(whole) else no(text)
 
 
 @sign("cap-near-sft-length")

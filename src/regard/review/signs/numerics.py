@@ -6,9 +6,12 @@ from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.resume import resume_steps
 from regard.review.signs import Answer, no, sign, unknown, yes
+from regard.review.signs.critic import together
 from regard.review.statistics import first_of
+from regard.text import rank_correlation
 
 NONFINITE, GRADIENT, RATE = "optim/nonfinite_grads/count", "optim/grad_norm/last", "optim/learning_rate/last"
+CHANGED = "optim/weights_changed/frac"
 UPDATE, WEIGHTS = "optim/update_norm/value", "optim/param_norm/value"
 MOVED, RATIO_MAX = "kl/old_new_k2/mean", "ratio/old_new/max"
 KL = ("kl/policy_ref_k1/seq_sum", "kl/policy_ref_k1/token_mean")
@@ -52,6 +55,40 @@ def ratio_explodes_before_nan(facts: Facts) -> Answer:
         if (before > 100 * np.median(norm.values)).any():
             return yes(f"The gradient norm reached {before.max():.3g} just before.")
     return no("Ratio and gradient were as usual just before.")
+
+
+@sign("updates-skipped")
+def updates_skipped(facts: Facts) -> Answer:
+    """In a step whose gradient was not finite the weights did not change."""
+    answer = gradients_not_finite(facts)
+    if answer.holds is not True:
+        return Answer(answer.holds, answer.summary, answer.missing)
+    update = first_of(facts.policy, (UPDATE,)) if facts.policy else None
+    if update is None or answer.onset is None:
+        return unknown("The size of the updates is not logged.", UPDATE)
+    size = update.values[update.steps == answer.onset.step]
+    if not len(size):
+        return unknown("The size of the update is not logged for that step.", UPDATE)
+    text = f"In step {answer.onset.step} the weights moved by {size[0]:.3g}."
+    return yes(text) if size[0] == 0 else no(text)
+
+
+@sign("fewer-weights-move-at-lower-rate")
+def fewer_weights_move_at_lower_rate(facts: Facts) -> Answer:
+    """The share of weights that a step changes falls with the learning rate, by rank beyond 0.6: what does not change
+    is rounded away. Weights without a gradient stay the same share at every rate."""
+    stage = facts.policy
+    found = together(stage, CHANGED, RATE)
+    if found is None:
+        return unknown("The share of weights that a step changes is not logged.", CHANGED)
+    changed, rate = found[1]
+    if float(np.median(changed)) > 0.9:
+        return no(f"A step changes {float(np.median(changed)):.0%} of the weights.")
+    if np.ptp(rate) < 0.1 * rate.max():
+        return unknown("The learning rate hardly changes.", RATE)
+    relation = rank_correlation(changed, rate)
+    text = f"Rank correlation of the share of weights that change and the learning rate is {relation:.2f}."
+    return yes(text) if relation > 0.6 else no(text)
 
 
 @sign("updates-vanish")

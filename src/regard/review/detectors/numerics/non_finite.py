@@ -1,7 +1,7 @@
 """NUM001 non-finite: a metric that was a number became NaN or infinite.
 
 ## What it detects
-NaN or infinity in any metric of the stage, after at least one finite value of the same metric.
+Infinity in any metric of the stage that is finite elsewhere; NaN after at least one finite value of the same metric.
 
 ## Why it matters
 A loss or gradient that is not finite either stops the training without a word, when updates are skipped, or destroys
@@ -16,7 +16,7 @@ The log has no metrics at all.
 
 ## False alarms
 NaN often means "not logged here", for example explained variance without a value model. So a metric that was never
-finite does not count.
+finite does not count, nor does NaN before the first finite value.
 
 ## What to do
 1. Look one to three updates back for a gradient norm or a ratio far above its usual size. 2. Drop empty responses and
@@ -45,10 +45,10 @@ def non_finite(run: RunLog, stage: StageLog) -> Outcome:
         if finite.all() or not finite.any():
             continue
         bad = np.flatnonzero(~finite)
-        bad = bad[bad > np.argmax(finite)]
+        bad = bad[(bad > np.argmax(finite)) | np.isinf(series.values[bad])]
         if len(bad):
             first, step = int(bad[0]), int(series.steps[bad[0]])
-            onset = Onset(step, (int(series.steps[first - 1]), step))
+            onset = Onset(step, (int(series.steps[max(0, first - 1)]), step))
             evidence = Evidence(key, float(series.values[first]), 0.0, step)
             found.append((evidence, onset, int(series.steps[bad[-1]])))
     if not found:
