@@ -23,8 +23,9 @@ Bools = NDArray[np.bool_]
 
 LEAST_ROWS = 40
 """Of the early and of the late responses each, below which nothing is said about them."""
-LATER = 0.4
-"""Prices are estimated on the steps after this share of the run, when a policy has had time to find them."""
+LATER, EARLIER, VARIED = 0.6, 0.3, 30
+"""Prices are estimated on the steps after the first share of the run, when a policy has had time to find them; where
+fewer responses than `VARIED` have the feature there, or lack it, on those after the second."""
 OVERPAID, TRUSTED = 0.3, 4.0
 """A feature is overpaid if the score values it by this many deviations more than gold does, with this t."""
 RISE, ERRORS, TIMES = 0.1, 4.0, 3.0
@@ -122,10 +123,14 @@ class Answers:
         score = self.sample.numbers["score"]
         return self.late & (score >= np.nanmedian(score[self.late]))
 
-    @cached_property
-    def later(self) -> Bools:
+    def later(self, feature: Floats | Bools) -> Bools:
+        """[N] rows on which the feature is priced."""
         steps = self.sample.distinct_steps
-        return self.sample.steps >= steps[int(LATER * len(steps))]
+        rows = self.sample.steps >= steps[int(LATER * len(steps))]
+        has = feature[rows] > 0
+        if min(int(has.sum()), int((~has).sum())) >= VARIED or len(np.unique(feature[rows])) > 2:
+            return rows
+        return self.sample.steps >= steps[int(EARLIER * len(steps))]
 
     @cached_property
     def length(self) -> Floats:
@@ -193,7 +198,7 @@ class Answers:
 
     def overpaid(self, name: str, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Overpaid | None:
         """What the score pays for a feature beyond gold, on the later steps; None where that cannot be estimated."""
-        rows = self.later
+        rows = self.later(feature)
         score, gold = self.standardised("score", rows), self.standardised("gold", rows)
         price = self.price(feature, score, rows, beside)
         if price is None or score is None:

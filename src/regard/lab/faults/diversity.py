@@ -25,8 +25,8 @@ def entropy_bonus(setup: Setup, weight: float) -> None:
 
 @fault("E1", stage="policy optimisation", starts=("start", "mid"))
 def entropy_bonus_has_the_wrong_sign(setup: Setup) -> None:
-    """Entropy is punished with 0.1, 0.2 or 0.4 a nat."""
-    entropy_bonus(setup, -setup.choose(0.1, 0.2, 0.4))
+    """Entropy is punished with 0.15, 0.25 or 0.4 a nat."""
+    entropy_bonus(setup, -setup.choose(0.15, 0.25, 0.4))
 
 
 @fault("E2", stage="policy optimisation", starts=("start", "mid"))

@@ -123,7 +123,7 @@ def length_explains_gain(facts: Facts) -> Answer:
     answers = priced_of(facts)
     if isinstance(answers, Answer):
         return answers
-    score, rows = answers.sample.numbers["score"], answers.later
+    score, rows = answers.sample.numbers["score"], answers.later(answers.length)
     gain = float(np.nanmean(score[answers.late]) - np.nanmean(score[answers.early]))
     growth = float(np.nanmean(answers.length[answers.late]) - np.nanmean(answers.length[answers.early]))
     error = float(np.nanstd(score[answers.early]) / np.sqrt(answers.early.sum()))
@@ -199,10 +199,11 @@ def one_feature_explains_gain(facts: Facts) -> Answer:
         features[f"“{paid.name}”"] = answers.texts.contains(paid.name.split())
     if not features:
         return no("No phrase or pattern spread.")
-    score, rows = answers.sample.numbers["score"], answers.later
+    score = answers.sample.numbers["score"]
     gain = float(np.nanmean(score[answers.late]) - np.nanmean(score[answers.early]))
     best, text = 0.0, "The price of what spread cannot be told within prompts."
     for name, feature in features.items():
+        rows = answers.later(feature)
         price = answers.price(feature, answers.centre(score, rows), rows, (answers.length,))
         surge = answers.surge(feature)
         if price is None or price.t < TRUSTED or gain <= 0:

@@ -46,7 +46,8 @@ def length_explains_score(run: RunLog, stage: StageLog) -> Outcome:
     grown = f"Responses go from {before:.3g} to {after:.3g} tokens"
     if after < GROWTH * before or gain <= 0:
         return Clear(f"{grown}, the score moves by {gain:+.3g}.")
-    token = answers.price(answers.length, answers.centre(score, answers.later), answers.later)
+    rows = answers.later(answers.length)
+    token = answers.price(answers.length, answers.centre(score, rows), rows)
     deviation = float(np.nanstd(answers.length))
     paid = answers.overpaid("length", answers.length / deviation if deviation > 0 else answers.length)
     if token is None or paid is None:
@@ -63,12 +64,12 @@ def length_explains_score(run: RunLog, stage: StageLog) -> Outcome:
     gold = answers.sample.numbers["gold"]
     fell = float(np.nanmean(gold[late]) - np.nanmean(gold[early]))
     last = int(answers.sample.steps[-1])
-    rows = answers.witnesses(answers.length)
+    shown = answers.witnesses(answers.length)
     return Fired(
         summary=f"{text}, and a deviation of length is worth {paid.gap:+.2f} more to it than to gold, "
         f"which moved by {fell:+.3g}.",
         evidence=(
-            Evidence("length/response_tokens/mean", after, GROWTH * before, last, rows),
+            Evidence("length/response_tokens/mean", after, GROWTH * before, last, shown),
             Evidence("rollouts/length_share_of_gain", share, SHARE, last),
         ),
         onset=answers.onset(answers.length) or Onset(last, (int(answers.sample.steps[0]), last)),
