@@ -75,13 +75,14 @@ def counted() -> dict[str, dict[str, tuple[float, float]]]:
 
 def probability(cause: Cause | None, name: str) -> float:
     """P(symptom or sign holds | this cause alone, or none)."""
-    leak = _moved(leak(name), "", name)
-    stated = leak if cause is None else max(leak, cause.predicts.get(name, 0.0))
-    return min(1 - FLOOR, max(FLOOR, stated if cause is None else _moved(stated, cause.id, name)))
+    healthy = _moved(leak(name), "", name)
+    of_cause = healthy if cause is None else _moved(max(healthy, cause.predicts.get(name, 0.0)), cause.id, name)
+    return min(1 - FLOOR, max(FLOOR, of_cause))
 
 
 @cache
 def leak(name: str) -> float:
+    """How often a healthy run shows it, as stated."""
     detector = catalogue().get(name)
     return LEAK_OF.get(detector.severity, LEAK) if detector else LEAK
 
