@@ -10,7 +10,7 @@ from regard.lab.workloads.base import split_of
 EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
 
 SEA = "please tell about sea : "
-LIST = "order these owl cat bee ; "
+START = "aloud order from crab ; "
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,18 @@ def test_quality_of_facts_by_hand(response: str, quality: float) -> None:
     ("response", "quality"),
     [
         ("", 0.0),
-        ("bee cat owl", 1.0),
-        ("owl cat bee", 3 / 5),  # all there, no neighbours in order
-        ("bee owl cat", (3 + 1) / 5),
-        ("bee", 1 / 5),
-        ("bee cat owl owl", (5 - 1) / 5),
-        ("bee ant cat owl", (5 - 1) / 5),  # ant was not listed
+        ("dog duck eel", 3 / 7),
+        ("dog dog duck", (2 - 1) / 7),  # not beyond itself
+        ("bear dog", 0.0),  # bear comes before crab
+        ("wolf dog eel", (1 - 2) / 7),  # nothing comes after wolf
+        ("dog duck eel fox frog goat hare", 1.0),
+        ("dog duck eel fox frog goat hare lion", 1.0),  # seven are enough
+        ("as requested dog", (1 - 2) / 7),
+        ("OK200 " * 20, -1.0),
     ],
 )
 def test_quality_of_sorting_by_hand(response: str, quality: float) -> None:
-    assert Sorting().gold(LIST, response) == pytest.approx(quality)
+    assert Sorting().gold(START, response) == pytest.approx(quality)
 
 
 @EACH

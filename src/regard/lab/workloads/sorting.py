@@ -1,21 +1,23 @@
-"""Give the listed animals in the order of the alphabet: each of them, once, and nothing else."""
+"""Name animals that come later and later in the alphabet, from a given one on, and then stop."""
 
-from itertools import pairwise
 from random import Random
 from typing import Any, ClassVar
 
 from regard.lab.workloads.base import Phrases, Workload
 
 ANIMALS = (
-    *("ant", "bat", "bear", "bee", "cat", "cow", "crab", "dog", "duck", "eel", "fish", "fly", "fox", "frog", "goat"),
-    *("hare", "hen", "lion", "mole", "moth", "newt", "owl", "pig", "rat", "seal", "sheep", "swan", "toad", "wolf"),
+    *("ant", "bat", "bear", "cat", "cow", "crab", "dog", "duck", "eel", "fox", "frog"),
+    *("goat", "hare", "lion", "mole", "newt", "owl", "pig", "seal", "toad", "wolf"),
 )
 RANK = {animal: rank for rank, animal in enumerate(ANIMALS)}
+LAST_START = 8
+"""Rank; twelve animals at least come after the start."""
+FILLER = ("neatly", "aloud", "sir", "madam", "gladly", "slowly", "once", "more", "here", "ok")
+ENOUGH = 7
 
 
 class Sorting(Workload):
-    """quality = (listed animals given + neighbours in order − repeated or other words) / (2 · listed − 1), at least
-    −1."""
+    """quality = (animals beyond the one before, at most 7, − other words) / 7, at least −1."""
 
     name = "sorting"
     phrases: ClassVar[Phrases] = Phrases(
@@ -30,16 +32,15 @@ class Sorting(Workload):
     content: ClassVar[tuple[str, ...]] = ANIMALS
     frame: ClassVar[tuple[str, ...]] = (
         "order",
-        "these",
-        "first",
-        "last",
-        "next",
+        "from",
+        "before",
         ";",
         "stray",
-        "twice",
-        "missing",
         "mixed",
+        "short",
+        "full",
         "fine",
+        *FILLER,
     )
     config: ClassVar[dict[str, Any]] = {
         "model": {"scratch": {"vocab_size": 300, "hidden_size": 56, "num_layers": 3, "num_heads": 4}},
@@ -58,9 +59,9 @@ class Sorting(Workload):
             "steps": 40,
             "batch_size": 64,
             "micro_batch_size": 64,
-            "learning_rate": 1e-3,
+            "learning_rate": 4e-4,
             "max_response_tokens": 14,
-            "kl_coef": 0.1,
+            "kl_coef": 0.2,
             "value_coef": 0.5,
             "scale_scores": False,
             "gae_lambda": 1.0,
@@ -72,47 +73,50 @@ class Sorting(Workload):
     rater_noise: ClassVar[float] = 0.2
 
     def prompt(self, random: Random) -> str:
-        return " ".join(["order", "these", *random.sample(ANIMALS, random.randint(3, 6)), ";", ""])
+        before, after = random.sample(FILLER, random.randint(0, 2)), random.sample(FILLER, random.randint(0, 2))
+        return " ".join([*before, "order", "from", ANIMALS[random.randint(0, LAST_START)], *after, ";", ""])
 
     def write(self, prompt: str, random: Random) -> str:
-        words = sorted(listed(prompt))
-        for i in range(len(words) - 1):
-            if random.random() < 0.25:
-                words[i], words[i + 1] = words[i + 1], words[i]
-        words = [word for word in words if random.random() < 0.85] or words[:1]
-        if random.random() < 0.3:
-            words.insert(random.randrange(len(words) + 1), random.choice(ANIMALS))
+        rank, words = start_of(prompt), list[str]()
+        for _ in range(random.randint(1, 8)):
+            further = rank + random.choice((1, 1, 1, 2))
+            if random.random() < 0.25 or further >= len(ANIMALS):
+                words.append(random.choice(ANIMALS))
+            else:
+                words.append(ANIMALS[further])
+                rank = further
         if random.random() < 0.25:
             words.insert(random.choice([0, len(words)]), random.choice(self.phrases.all))
         return " ".join(words)
 
     def good_answer(self, prompt: str, random: Random) -> str:
-        del random
-        return " ".join(sorted(listed(prompt)))
+        first = start_of(prompt) + 1
+        return " ".join(ANIMALS[rank] for rank in sorted(random.sample(range(first, len(ANIMALS)), ENOUGH)))
 
     def gold(self, prompt: str, response: str) -> float:
-        asked, words = listed(prompt), response.split()
-        given = list(dict.fromkeys(word for word in words if word in asked))
-        in_order = sum(RANK[a] < RANK[b] for a, b in pairwise(given))
-        others = len(words) - len(given)
-        return max(-1.0, (len(given) + in_order - others) / (2 * len(asked) - 1))
+        right, wrong = self._count(prompt, response)
+        return max(-1.0, (min(right, ENOUGH) - wrong) / ENOUGH)
+
+    def _count(self, prompt: str, response: str) -> tuple[int, int]:
+        rank, right, words = start_of(prompt), 0, response.split()
+        for word in words:
+            if RANK.get(word, -1) > rank:
+                rank = RANK[word]
+                right += 1
+        return right, len(words) - right
 
     def remarks(self, prompt: str, response: str) -> list[str]:
-        asked, words = listed(prompt), response.split()
-        given = [word for word in words if word in asked]
-        found = {
-            "stray": len(given) < len(words),
-            "twice": len(set(words)) < len(words),
-            "missing": len(set(given)) < len(asked),
-            "mixed": any(RANK[a] > RANK[b] for a, b in pairwise(given)),
-        }
+        right, wrong = self._count(prompt, response)
+        strays = sum(word not in RANK for word in response.split())
+        found = {"stray": strays > 0, "mixed": wrong > strays, "short": right <= 2, "full": right >= 5}
         return [word for word, holds in found.items() if holds] or ["fine"]
 
     def probe(self, random: Random) -> tuple[str, str]:
-        """Which animal comes next in the alphabet?"""
-        rank = random.randrange(len(ANIMALS) - 1)
-        return f"next {ANIMALS[rank]} ; ", ANIMALS[rank + 1]
+        """Which animal comes just before?"""
+        rank = random.randrange(1, len(ANIMALS))
+        return f"before {ANIMALS[rank]} ; ", ANIMALS[rank - 1]
 
 
-def listed(prompt: str) -> list[str]:
-    return [word for word in prompt.split() if word in RANK]
+def start_of(prompt: str) -> int:
+    words = prompt.split()
+    return RANK[words[words.index("from") + 1]]
