@@ -293,7 +293,7 @@ CAUSES = (
         what="The reference shares the policy's weights, is reloaded from the latest checkpoint, or is reset too "
         "often. The KL is about 0, or falls to 0 at each reset, while the texts change; the penalty holds nothing.",
         predicts={
-            **dict.fromkeys(_FAR, SOMETIMES),
+            **dict.fromkeys(_FAR, 0.12),
             "KL004": USUALLY,
             "reference-moves": USUALLY,
             "INV002": ALWAYS,

@@ -24,7 +24,7 @@ TARGET_SETTINGS = ("ppo.kl_target", "target_kl", "kl_target", "kl_ctrl.target_kl
 
 LOOSE, SHORT = 80.0, 1.2
 GROWTH = 0.15
-CHEAP, DEAR = 0.12, 1.0
+CHEAP = 0.06
 BELOW_ZERO, LEAST_NATS = 4.0, 0.02
 SLOPE = 0.5
 SWING, TURNS = 3.0, 3
@@ -151,7 +151,7 @@ def kl_still_rising(facts: Facts) -> Answer:
 
 @sign("kl-cheap-beside-gain")
 def kl_cheap_beside_gain(facts: Facts) -> Answer:
-    """What the KL costs is less than 12 % of what the score gained, and the KL is above a nat: at the optimum of a
+    """What the KL costs is less than 6 % of what the score gained, and the KL is above a nat: at the optimum of a
     leash that holds, it costs about half of the gain."""
     kl, score, coef = kl_per_sequence(facts, 6), reading(facts, SCORE, least=6), coefficient(facts)
     if kl is None or score is None or coef is None:
@@ -531,7 +531,7 @@ def kl_falls(facts: Facts) -> NDArray[np.int64] | None:
 
 @sign("kl-jumps")
 def kl_jumps(facts: Facts) -> Answer:
-    """Within one step the KL rises by 40 % of its highest level, and that is above five nats per sequence."""
+    """Within one step the KL rises by 40 % of its highest level, and that is above ten nats per sequence."""
     kl = kl_per_sequence(facts, 6)
     if kl is None:
         return unknown("There are not six values of the KL to the reference.", KL_SEQUENCE[0])
@@ -540,7 +540,7 @@ def kl_jumps(facts: Facts) -> Answer:
     place, highest = int(np.argmax(rises)), float(level.max())
     text = f"The largest rise of the KL in one step is {rises[place]:.3g} nats, of {highest:.3g} at the highest."
     lasts = level[min(len(level) - 1, place + 2)] > kl.values[place] + 0.5 * rises[place]
-    if highest <= 5 or rises[place] < 0.4 * highest or not lasts:
+    if highest <= 10 or rises[place] < 0.4 * highest or not lasts:
         return no(text)
     onset = Onset(int(kl.steps[place + 1]), (int(kl.steps[place]), int(kl.steps[place + 1])))
     root = Onset(0, (0, int(kl.steps[place + 1]))) if place <= 2 else onset

@@ -35,11 +35,11 @@ FAR_FIRST_PASS = 0.03
 FALL = 3.0
 TINY, TINY_KL = 1e-5, 0.005
 GONE, GONE_SHARE = 0.05, 0.3
-MANY_EPOCHS, GROWS, FAR_LAST = 5, 3.0, 0.04
-TIGHT_CLIPPED, TIGHT_DISTANCE = 0.3, 0.02
+MANY_EPOCHS, GROWS, FAR_LAST = 5, 4.0, 0.015
+TIGHT_CLIPPED, TIGHT_DISTANCE = 0.15, 0.005
 TIGHT, WIDE = 0.05, 0.6
 MEAN_OFF, STD_OFF = 0.05, 0.1
-FORGOTTEN, REACH = 0.5, 0.05
+FORGOTTEN, REACH, FADES = 0.5, 0.05, 0.6
 FEW, NOISY = 16, 0.25
 SATURATED = 0.1
 
@@ -148,8 +148,8 @@ def updates_fade_away(facts: Facts) -> Answer:
 
 @sign("distance-grows-over-epochs")
 def distance_grows_over_epochs(facts: Facts) -> Answer:
-    """With five epochs or more, the last one that is logged is three times as far from the policy that sampled as the
-    second, and more than 0.04 nats per token."""
+    """With five epochs or more, the last one that is logged is four times as far from the policy that sampled as the
+    second, and more than 0.015 nats per token."""
     epochs = [one for k in range(1, 9) if (one := reading(facts, f"kl/old_new_k2/epoch_{k}", least=3)) is not None]
     if not epochs:
         return _only_mean(facts)
@@ -167,6 +167,19 @@ def _only_mean(facts: Facts) -> Answer:
     return unknown("The distance by epoch is not logged.", "kl/old_new_k2/epoch_1", f"config: {EPOCH_SETTINGS[0]}")
 
 
+@sign("clip-grows-over-epochs")
+def clip_grows_over_epochs(facts: Facts) -> Answer:
+    """With five epochs or more, the last that is logged clips 10 % of the tokens and twice as many as the second."""
+    epochs = [one for k in range(1, 9) if (one := reading(facts, f"clip/policy/epoch_{k}", least=3)) is not None]
+    if not epochs:
+        return _only_mean(facts)
+    if len(epochs) < MANY_EPOCHS:
+        return no(f"An iteration has {len(epochs)} epochs.")
+    second, last = (float(np.median(one.values)) for one in (epochs[1], epochs[-1]))
+    text = f"In the second epoch {second:.1%} of the tokens are clipped, in epoch {len(epochs)} {last:.1%}."
+    return yes(text) if last > 0.1 and last > 2 * second else no(text)
+
+
 @sign("many-epochs")
 def many_epochs(facts: Facts) -> Answer:
     """Each batch of rollouts is gone over six times or more."""
@@ -181,7 +194,7 @@ def many_epochs(facts: Facts) -> Answer:
 
 @sign("clipped-though-near")
 def clipped_though_near(facts: Facts) -> Answer:
-    """More than 30 % of the tokens are clipped, and the policy moves by less than 0.02 nats per token: the clip range
+    """More than 15 % of the tokens are clipped, and the policy moves by less than 0.005 nats per token: the clip range
     is smaller than a usual step."""
     clipped, distance = reading(facts, *CLIPPED), reading(facts, *DISTANCE)
     if clipped is None or distance is None:
@@ -219,10 +232,22 @@ def _whitened(facts: Facts) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-@sign("advantages-not-standard")
-def advantages_not_standard(facts: Facts) -> Answer:
-    """Advantages are said to be whitened, and over the response's tokens their mean is not 0 ± 0.05 or their deviation
-    not 1 ± 0.1."""
+@sign("advantages-not-centred")
+def advantages_not_centred(facts: Facts) -> Answer:
+    """Advantages are said to be whitened, and over the response's tokens their mean is not 0 ± 0.05."""
+    found = standard_of(facts)
+    return found if isinstance(found, Answer) else _off(found[0], np.abs(found[0].values), MEAN_OFF, "mean")
+
+
+@sign("advantages-not-scaled")
+def advantages_not_scaled(facts: Facts) -> Answer:
+    """Advantages are said to be whitened, and over the response's tokens their deviation is not 1 ± 0.1."""
+    found = standard_of(facts)
+    return found if isinstance(found, Answer) else _off(found[1], np.abs(found[1].values - 1), STD_OFF, "deviation")
+
+
+def standard_of(facts: Facts) -> tuple[Reading, Reading] | Answer:
+    """Mean and deviation of the advantages by step, over the response's tokens."""
     if _whitened(facts) is not True:
         return unknown("The configuration does not say that advantages are whitened.", "config: ppo.whiten_advantages")
     sample, found = facts.rollouts, facts.rollouts.per_token.get("advantages") if facts.rollouts is not None else None
@@ -232,21 +257,21 @@ def advantages_not_standard(facts: Facts) -> Answer:
         count = np.maximum(np.bincount(rows, minlength=len(steps)), 1)
         means = np.bincount(rows, weights=found.values, minlength=len(steps)) / count
         squares = np.bincount(rows, weights=found.values**2, minlength=len(steps)) / count
-        return _standard(Reading("advantages", steps, means), np.sqrt(np.maximum(squares - means**2, 0.0)))
+        deviations = np.sqrt(np.maximum(squares - means**2, 0.0))
+        return Reading("advantages", steps, means), Reading("advantages", steps, deviations)
     mean, deviation = reading(facts, NORMALISED), reading(facts, NORMALISED_STD)
-    if mean is None or deviation is None or len(mean.values) != len(deviation.values):
+    if mean is None or deviation is None:
         return unknown("The advantages are not recorded.", "rollouts: advantages", NORMALISED, NORMALISED_STD)
-    return _standard(mean, deviation.values)
+    return mean, deviation
 
 
-def _standard(mean: Reading, deviation: Floats) -> Answer:
-    off = np.maximum(np.abs(mean.values) / MEAN_OFF, np.abs(deviation - 1) / STD_OFF)
-    spell = lasting(Reading(mean.key, mean.steps, off), lambda values: values > 1)
-    text = f"Over the tokens advantages have mean {np.median(mean.values):.2g}, deviation {np.median(deviation):.3g}."
+def _off(of: Reading, off: Floats, limit: float, what: str) -> Answer:
+    text = f"Over the tokens of the responses the {what} of the advantages is {np.median(of.values):.3g}."
+    spell = lasting(Reading(of.key, of.steps, off), lambda values: values > limit)
     late = spell is not None and len(off) - spell.first > len(off) // 4
-    if (off > 1).mean() <= 0.5 and not late:
+    if (off > limit).mean() <= 0.5 and not late:
         return no(text)
-    onset = began(mean, spell.first) if spell is not None else None
+    onset = began(of, spell.first) if spell is not None else None
     return yes(text, onset, root=onset)
 
 
@@ -342,7 +367,7 @@ def credit_fades_before_start(facts: Facts) -> Answer:
 
 @sign("returns-fade-towards-start")
 def returns_fade_towards_start(facts: Facts) -> Answer:
-    """In responses of four tokens or more the return at the first token is less than half as large as at the last."""
+    """In responses of four tokens or more the return at the first token is less than 0.6 of what it is at the last."""
     sample = facts.rollouts
     found = sample.per_token.get("returns") if sample is not None else None
     if found is None:
@@ -353,7 +378,7 @@ def returns_fade_towards_start(facts: Facts) -> Answer:
     first, last = (float(np.sqrt(np.mean(found.values[at] ** 2)))
                    for at in (found.offsets[long], found.offsets[long + 1] - 1))  # fmt: skip
     text = f"The return averages {first:.3g} in size at the first token and {last:.3g} at the last."
-    return yes(text) if first < 0.5 * last else no(text)
+    return yes(text) if first < FADES * last else no(text)
 
 
 # How much one update learns from

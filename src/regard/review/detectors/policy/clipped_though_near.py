@@ -8,7 +8,7 @@ A clip range below the usual step cuts the gradient of most tokens after the fir
 and its direction is that of the tokens that happen to be left.
 
 ## How it decides
-In the median more than 30 % of the tokens are clipped while an iteration moves the policy by less than 0.02 nats per
+In the median more than 15 % of the tokens are clipped while an iteration moves the policy by less than 0.005 nats per
 token: warning.
 
 ## When it cannot tell

@@ -28,19 +28,25 @@ Huang et al. 2024 (arXiv 2403.17031); lm-human-preferences, train_policy.py.
 from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.signs.policy import NORMALISED, advantages_centred_by_response, advantages_not_standard
+from regard.review.signs.policy import (
+    NORMALISED,
+    advantages_centred_by_response,
+    advantages_not_centred,
+    advantages_not_scaled,
+)
 from regard.runlog.reader import RunLog, StageLog
 
 
 @detector("POL005", "unstandard-advantages", "error", POLICY_STAGES)
 def unstandard_advantages(run: RunLog, stage: StageLog) -> Outcome:
     facts = Facts(run)
-    standard = advantages_not_standard(facts)
-    if standard.holds is None:
-        return CannotTell(standard.summary, standard.missing)
-    alone = advantages_centred_by_response(facts)
-    found = standard if standard.holds else alone
-    if not found.holds:
-        return Clear(standard.summary)
+    centred, scaled, alone = (
+        ask(facts) for ask in (advantages_not_centred, advantages_not_scaled, advantages_centred_by_response)
+    )
+    if centred.holds is None:
+        return CannotTell(centred.summary, centred.missing)
+    found = next((one for one in (centred, scaled, alone) if one.holds), None)
+    if found is None:
+        return Clear(f"{centred.summary} {scaled.summary}")
     last = max(int(series.steps[-1]) for series in stage.metrics.values()) if stage.metrics else stage.rollout_steps[-1]
     return Fired(found.summary, (Evidence(NORMALISED, 1.0, 0.05, last),), found.onset or Onset(0, (0, 0)), last, 0.9)
