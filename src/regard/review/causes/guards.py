@@ -1,6 +1,6 @@
 """Guards: what looks like a fault of training and is one of measurement, or cannot be decided by it."""
 
-from regard.review.causes import ALWAYS, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, OFTEN, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -13,7 +13,7 @@ CAUSES = (
         what="The same name is a sum in one trainer and a mean in another, per token or per sequence, with or without "
         "padding; a sentinel of 1 for every pad makes an entropy negative. The alarm goes away once the unit, sign, "
         "mask and reduction are known.",
-        predicts={"entropy-holds-sentinels": ALWAYS, "INV003": USUALLY},
+        predicts={"entropy-holds-sentinels": ALWAYS, "INV003": USUALLY, "POL002": OFTEN},
         decided_by=("entropy-holds-sentinels",),
         look_alikes={
             "E1": "A collapse ends at 0, not below.",
@@ -35,7 +35,7 @@ CAUSES = (
         layman="The student marks their own exam.",
         what="A win rate by the training reward model, or by a judge of the same family, rises whenever training works "
         "at all, and can not see over-optimisation.",
-        predicts={"judge-is-the-reward-model": ALWAYS},
+        predicts={"judge-is-the-reward-model": ALWAYS, "RWD005": ALWAYS},
         decided_by=("judge-is-the-reward-model",),
         look_alikes={"H1": "Over-optimisation may be going on as well; this judge cannot show it."},
         changes=(Change("eval.judge", "other labels, other raters, or a judge of another model family"),),

@@ -63,6 +63,8 @@ def entropy_fell_far(facts: Facts) -> Answer:
     entropy = entropy_of(facts)
     if entropy is None or entropy.start <= 0:
         return unknown("No entropy per token is logged.", ENTROPY[0])
+    if float(entropy.values.min()) < 0:
+        return unknown("The logged entropy is negative, so something else is summed into it.", ENTROPY[0])
     text = f"Entropy goes from {entropy.start:.3g} to {entropy.end:.3g} nats a token."
     if entropy.end >= FELL * entropy.start:
         return no(text)
