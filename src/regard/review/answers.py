@@ -30,7 +30,7 @@ OVERPAID, TRUSTED = 0.3, 4.0
 """A feature is overpaid if the score values it by this many deviations more than gold does, with this t."""
 RISE, ERRORS, TIMES = 0.1, 4.0, 3.0
 """A share surged if it rose by so much, by so many standard errors, and so many times over."""
-PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.5
+PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.35
 """A phrase is a candidate if so many late responses hold it, so many times more than early, to so many prompts."""
 CHANGE, WIDTH = 8.0, 3.0
 """Nats of likelihood that a change of price must explain, and below the best within which its step may lie."""

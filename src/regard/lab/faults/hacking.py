@@ -31,17 +31,17 @@ def holds(*phrases: str) -> Callable[[str, str], float]:
 
 
 @fault("H1", stage="reward model", starts=("start", "mid"))
-def score_has_heavy_tailed_errors(setup: Setup) -> None:
-    """For each topic and content word the score has an error of its own, heavy-tailed: 0.4, 0.8 or 1.5 deviations."""
+def score_errs_everywhere(setup: Setup) -> None:
+    """For each topic and content word the score has an error of its own, of 0.6, 1 or 1.6 deviations."""
     content = set(setup.workload.content)
 
     def liking(prompt: str, response: str) -> float:
         asked = next((word for word in prompt.split() if word in content), "")
         words = content.intersection(response.split())
         errors = (Random(derive(setup.seed, "liking", asked, word)).gauss(0, 1) for word in words)
-        return sum(max(-4.0, min(4.0, error**3 / 2)) for error in errors)
+        return sum(errors)
 
-    pay(setup, setup.choose(0.4, 0.8, 1.5), liking)
+    pay(setup, setup.choose(0.6, 1.0, 1.6), liking)
 
 
 @fault("H2", stage="reward model", starts=("start", "mid"))

@@ -30,6 +30,8 @@ CAUSES = (
             "gold-falls-as-score-rises": ALWAYS,
             "RWD001": USUALLY,
             "score-parts-from-gold": USUALLY,
+            "paid-marker": 0.3,
+            "TXT002": 0.3,
             "repetition-surge": SOMETIMES,
             "pooled-variety-lost": 0.1,
         },

@@ -10,7 +10,7 @@ score says nothing any more.
 
 ## How it decides
 Log-odds with an informative prior of texts that hold the phrase, last against first, with z beyond Bonferroni's limit;
-held by 15 % of the last responses, to at least half of their prompts, and four times as often as at first; then the
+held by 15 % of the last responses, to at least 35 % of their prompts, and four times as often as at first; then the
 difference in score between responses to one prompt with and without it, at equal length and repetition, in deviations
 within prompts, against the same difference in gold. Fires if the score pays 0.3 more than gold with t of 4: error if
 half of the responses hold it, warning below. Without gold, a phrase in half of the responses that is paid with one
