@@ -1,8 +1,9 @@
 """Take from a record the datum that decided for a cause, and review what is left.
 
 Which datum that is, is found out and not written down: the signs that set the cause apart are asked again on a record
-that notes what they read, then with each of those data missing; the first whose absence leaves a sign without its yes
-is the one. Where no single datum silences a sign, all that it read goes. No file of the record is changed.
+that notes what they read, then with each of those data missing; the first whose absence leaves a sign without an
+answer is the one. Where no single datum does, all that it read goes, and what it then turns to. No file of the record
+is changed.
 
 A datum is ("metric", stage, key), ("rollouts", column), ("config", name), ("rollouts", "*"), ("config", "*"),
 ("lineage", "*"), ("events", "*") or ("summary", "*").
@@ -29,6 +30,8 @@ from regard.runlog.sample import RolloutSample
 
 Datum = tuple[str, ...]
 WHOLE: tuple[Datum, ...] = tuple((what, "*") for what in ("config", "lineage", "events", "rollouts", "summary"))
+
+ROUNDS = 4
 
 
 class Noting(dict[str, Any]):
@@ -97,16 +100,29 @@ def decisive(cause: Cause, run: RunLog) -> tuple[list[str], list[Datum]]:
 
 
 def _silences(name: str, run: RunLog, sample: RolloutSample | None) -> list[Datum] | None:
-    read = [datum for datum in _reads(name, run, sample) if _present(datum, run, sample)]
-    for datum in read:  # unknown is what a missing datum should lead to
-        if _holds(name, *_without(run, sample, [datum])) is None:
-            return [datum]
-    for datum in (*read, *WHOLE):
-        if _holds(name, *_without(run, sample, [datum])) is not True:
-            return [datum]
-    if _holds(name, *_without(run, sample, [*read, *WHOLE])) is not True:
-        return [*read, *WHOLE]
-    return None
+    """The fewest data that have to go; a sign may turn to another datum where the first is missing, so it is asked for
+    what it reads again each time. None where nothing helps."""
+
+    def holds(data: list[Datum]) -> bool | None:
+        return _holds(name, *_without(run, sample, data))
+
+    taken: list[Datum] = []
+    for _ in range(ROUNDS):
+        rest, rows = _without(run, sample, taken)
+        read = [datum for datum in _reads(name, rest, rows) if datum not in taken and _present(datum, rest, rows)]
+        enough = next((datum for datum in read if holds([*taken, datum]) is None), None)
+        taken += [enough] if enough else read
+        if enough or not read or holds(taken) is not True:
+            break
+    if holds(taken) is True:
+        taken += WHOLE
+    if holds(taken) is True:
+        return None
+    for datum in list(taken):
+        fewer = [one for one in taken if one != datum]
+        if fewer and holds(fewer) is not True:
+            taken = fewer
+    return taken
 
 
 def _reads(name: str, run: RunLog, sample: RolloutSample | None) -> list[Datum]:
