@@ -127,5 +127,5 @@ def test_r7_adds_one_number_to_all_scores_of_a_prompt() -> None:
 def test_r8_pays_for_brevity_and_keeps_the_main_part() -> None:
     before, after = scores("R8", "medium")
     paid = [len(answer.split()) == 1 for answer in ANSWERS]
-    assert after == [score + 2 * 2.0 * short for score, short in zip(before, paid, strict=True)]
+    assert after == [score + 4 * 2.0 * short for score, short in zip(before, paid, strict=True)]
     assert Counter(paid) == {True: 4, False: 4}

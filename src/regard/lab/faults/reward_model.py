@@ -96,8 +96,8 @@ def score_marks_the_prompt(setup: Setup) -> None:
 
 @fault("R8", stage="reward model", starts=("start", "mid"))
 def bonus_outweighs_the_task(setup: Setup) -> None:
-    """The score is the reward model's plus 1, 2 or 4 deviations for brevity, a single word; both are recorded."""
-    bonus = setup.choose(1.0, 2.0, 4.0)
+    """The score is the reward model's plus 2, 4 or 8 deviations for brevity, a single word; both are recorded."""
+    bonus = setup.choose(2.0, 4.0, 8.0)
 
     class Sum(Wrapped):
         def main(self, prompts: list[str], responses: list[str]) -> list[float]:

@@ -162,9 +162,15 @@ CAUSES = (
         "model, "
         "the same KL coefficient is a hundred times weaker or stronger, and the critic chases huge targets.",
         predicts={
-            "score-deviation-off": USUALLY,
+            "score-deviation-off": OFTEN,
             "score-deviation-jumps": OFTEN,
             "RWD012": ALWAYS,
+            "kl-cheap-beside-gain": OFTEN,
+            "score-outruns-kl": OFTEN,
+            "value-loss-grows": OFTEN,
+            "VAL002": OFTEN,
+            "value-explains-nothing": OFTEN,
+            "value-loss-jumps-first": SOMETIMES,
             "KL001": SOMETIMES,
             "POL001": SOMETIMES,
             "VAL001": SOMETIMES,
@@ -271,6 +277,8 @@ CAUSES = (
         predicts={
             "bonus-drives-score": ALWAYS,
             "RWD014": ALWAYS,
+            "RWD013": SOMETIMES,
+            "score-worse-than-its-test": SOMETIMES,
             "paid-marker": SOMETIMES,
             "score-deviation-off": SOMETIMES,
             **CLIMBED,

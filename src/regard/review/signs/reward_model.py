@@ -1,5 +1,7 @@
 """What tells faults of the reward model apart: how good it is, what else its score follows, its scale, its parts."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from regard.review.facts import Facts
@@ -8,6 +10,7 @@ from regard.review.ranking import Concordance, between_groups, concordance, star
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.data import AGREEMENT, PAIRS, TEST, TRUSTED, accuracy_error, last
 from regard.review.statistics import first_of, smooth
+from regard.runlog.sample import RolloutSample
 
 TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
 DATA, EPOCHS, LONGER = "data/pairs/count", "data/epochs/count", "data/pairs_chosen_longer/frac"
@@ -144,7 +147,7 @@ def chosen_mostly_longer(facts: Facts) -> Answer:
 
 @sign("score-depends-on-prompt")
 def score_depends_on_prompt(facts: Facts) -> Answer:
-    """On the first rollouts more than 60 % of the variance of the score lies between prompts, and at least 30 points
+    """On the first rollouts more than 45 % of the variance of the score lies between prompts, and at least 30 points
     more than of gold's."""
     sample = facts.rollouts
     if sample is None or not sample.has("score"):
@@ -153,7 +156,7 @@ def score_depends_on_prompt(facts: Facts) -> Answer:
     of_score = between_groups(sample, sample.numbers["score"], rows)
     if of_score is None:
         return unknown("No prompt has several responses in a step.", "rollouts: prompt_id")
-    if of_score <= 0.6:
+    if of_score <= 0.45:
         return no(f"{max(0.0, of_score):.0%} of the variance of the first scores lies between prompts.")
     of_gold = between_groups(sample, sample.numbers["gold"], rows) if sample.has("gold") else None
     if of_gold is None:
@@ -215,23 +218,48 @@ def score_deviation_jumps(facts: Facts) -> Answer:
 # Components
 
 
+class Parts(NamedTuple):
+    """What a score that is a sum gained over a stretch of the run, and how much of it its main part."""
+
+    dominated: bool
+    text: str
+    gain: float
+    of_main: float
+
+
+def parts_of_gain(sample: RolloutSample) -> Parts:
+    """Whether bonuses pay for the rise of the score at the expense of the task, in tenths of the steps.
+
+    Either more than 70 % of the gain from the first tenth to the last is not of the main part, which gained less than a
+    quarter of its first deviation; or the main part has lost a quarter of its first deviation since its best tenth, and
+    the bonuses gained as much or more.
+    """
+    score, main = sample.numbers["score"], sample.numbers["main_score"]
+    spread, of_score = (float(np.nanstd(x[sample.early()])) for x in (main, score))
+    totals, mains = ([float(part.mean()) for part in np.array_split(sample.by_step(x)[1], 10) if len(part)]
+                     for x in (score, main))  # fmt: skip
+    gain, of_main = totals[-1] - totals[0], mains[-1] - mains[0]
+    best = int(np.argmax(mains))
+    lost, bonus = mains[best] - mains[-1], (totals[-1] - mains[-1]) - (totals[best] - mains[best])
+    if gain > 0.25 * of_score and of_main < 0.25 * spread and gain - of_main > 0.7 * gain:
+        return Parts(True, f"From the first tenth to the last the score gains {gain:.2f}, its main part {of_main:.2f}.",
+                     gain, of_main)  # fmt: skip
+    text = f"Since its best tenth, number {best + 1}, the main part lost {lost:.2f} and the bonuses gained {bonus:.2f}."
+    return Parts(lost > 0.25 * spread and bonus >= lost, text, bonus - lost, -lost)
+
+
 @sign("bonus-drives-score")
 def bonus_drives_score(facts: Facts) -> Answer:
-    """More than 70 % of what the score gains over the run is not of the part that measures the task, and that part
-    gains less than a quarter of its own deviation."""
+    """The score is a sum, and what it gains is of its bonuses while the part that measures the task stands still, or
+    falls from its best."""
     sample = facts.rollouts
     if sample is None or not sample.has("score", "main_score"):
         return unknown("The parts of the score are not recorded.", "rollouts: main_score")
-    score, main = sample.numbers["score"], sample.numbers["main_score"]
-    early, late = sample.early(), sample.late()
-    gain, of_main = (float(np.nanmean(x[late]) - np.nanmean(x[early])) for x in (score, main))
-    spread = float(np.nanstd(main[early]))
-    text = f"From the first to the last tenth the score gains {gain:.2f}, its main part {of_main:.2f}."
-    dominated = gain > 0.25 * float(np.nanstd(score[early])) and gain - of_main > 0.7 * gain
-    if not dominated or of_main >= 0.25 * spread:
-        return no(text)
-    paid = sample.steps[np.abs(score - main) > 1e-6 * spread]
+    found = parts_of_gain(sample)
+    if not found.dominated:
+        return no(found.text)
+    paid = sample.steps[np.abs(sample.numbers["score"] - sample.numbers["main_score"]) > 1e-6]
     steps = sample.distinct_steps
     first = int(np.flatnonzero(steps == paid.min())[0])
     low = 0 if first == 0 else int(steps[first - 1])
-    return yes(text, root=Onset(0 if first == 0 else int(steps[first]), (low, int(steps[first]))))
+    return yes(found.text, root=Onset(0 if first == 0 else int(steps[first]), (low, int(steps[first]))))

@@ -7,8 +7,9 @@ Of a score that is a sum: what it gained from the first to the last tenth of the
 The policy follows the cheapest part of a reward. Of the total alone nobody sees which part rose.
 
 ## How it decides
-The score gained more than a quarter of its first deviation, more than 70 % of that outside the main part, and the main
-part gained less than a quarter of its own deviation: warning.
+The run is cut into tenths. Either more than 70 % of the gain from the first to the last is outside the main part, which
+gained less than a quarter of its first deviation; or the main part lost a quarter of that since its best tenth and the
+bonuses gained as much: warning.
 
 ## When it cannot tell
 The parts of the score are not recorded.
@@ -28,10 +29,10 @@ import numpy as np
 from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
+from regard.review.signs.reward_model import parts_of_gain
 from regard.runlog.reader import RunLog, StageLog
 
 NEEDS = ("rollouts: main_score",)
-SHARE, STILL = 0.7, 0.25
 
 
 @detector("RWD014", "bonus-pays", "warning", POLICY_STAGES)
@@ -39,20 +40,18 @@ def bonus_pays(run: RunLog, stage: StageLog) -> Outcome:
     sample = Facts(run).rollouts
     if sample is None or not sample.has("score", "main_score"):
         return CannotTell("The parts of the score are not recorded.", NEEDS)
-    score, main = sample.numbers["score"], sample.numbers["main_score"]
-    early, late = sample.early(), sample.late()
-    gain, of_main = (float(np.nanmean(x[late]) - np.nanmean(x[early])) for x in (score, main))
-    text = f"From the first tenth to the last the score gains {gain:.2f}, its main part {of_main:.2f}."
-    rises = gain > STILL * float(np.nanstd(score[early])) and of_main < STILL * float(np.nanstd(main[early]))
-    if not rises or gain - of_main <= SHARE * gain:
-        return Clear(text)
-    steps, bonus = sample.by_step(score - main)
+    found = parts_of_gain(sample)
+    if not found.dominated:
+        return Clear(found.text)
+    steps, bonus = sample.by_step(sample.numbers["score"] - sample.numbers["main_score"])
     risen = np.flatnonzero(bonus > bonus[0] + 0.25 * (bonus[-1] - bonus[0]))
     at = int(risen[0]) if len(risen) else 0
     low, high = int(steps[max(0, at - 2)]), int(steps[min(len(steps) - 1, at + 1)])
     return Fired(
-        summary=text,
-        evidence=(Evidence("rollouts: score - main_score", gain - of_main, SHARE * gain, int(steps[-1])),),
+        summary=found.text,
+        evidence=(
+            Evidence("rollouts: score - main_score", found.gain - found.of_main, 0.7 * found.gain, int(steps[-1])),
+        ),
         onset=Onset(int(steps[at]), (low, high)),
         until=int(steps[-1]),
         confidence=0.85,

@@ -8,7 +8,7 @@ What differs only between prompts cannot say which response is better. Without a
 every advantage, and nobody sees it in the mean.
 
 ## How it decides
-More than 70 % lies between prompts, and 40 points more than of gold's: warning. Needs eight prompts.
+More than 55 % lies between prompts, and 40 points more than of gold's: warning. Needs eight prompts.
 
 ## When it cannot tell
 No prompt has several responses in a step, or no judge says how much prompts differ in truth.
@@ -30,7 +30,7 @@ from regard.review.registry import POLICY_STAGES, detector
 from regard.runlog.reader import RunLog, StageLog
 
 NEEDS = ("rollouts: gold",)
-LIMIT, GAP = 0.7, 0.4
+LIMIT, GAP = 0.55, 0.4
 
 
 @detector("RWD015", "score-marks-the-prompt", "warning", POLICY_STAGES)
