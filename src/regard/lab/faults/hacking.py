@@ -30,7 +30,7 @@ def holds(*phrases: str) -> Callable[[str, str], float]:
     return lambda prompt, response: float(any(phrase in response for phrase in phrases))
 
 
-@fault("H1", stage="reward model", starts=("start", "mid"))
+@fault("H1", stage="reward model")
 def score_errs_everywhere(setup: Setup) -> None:
     """For each topic and content word the score has an error of its own, of 0.6, 1 or 1.6 deviations."""
     content = set(setup.workload.content)

@@ -21,7 +21,7 @@ CAUSES = (
         name="reward-over-optimisation",
         title="The score is optimised past the point where it means quality",
         stage="reward model",
-        since="symptom",
+        since="start",
         layman="The mark goes up while the real quality goes down.",
         what="A reward model is right about the responses it was trained on and guesses elsewhere. Optimisation finds "
         "the places where it guesses too high: first score and quality rise together, then quality falls while the "
