@@ -49,6 +49,8 @@ CASES: list[tuple[str, Metrics, Change | None, dict[str, float], list[str]]] = [
     ("K1", {COEF: [0.001] * STEPS, KL: ramp(0, 30), KL_TOKEN: ramp(0, 5), TOTAL: plateau(1.5)}, None,
      {"kl_coef": 0.001}, [COEF, "kl_coef", SCORE]),
     ("K2", {COEF: [3.0] * STEPS, TOTAL: [0.0] * STEPS, **FLAT, **NEAR}, None, {"kl_coef": 3.0}, [COEF, "kl_coef"]),
+    ("K3", {KL: ramp(2.0, 4.0), KL_TOKEN: ramp(2.0 / 6, 4.0 / 6), "invariant/kl_ref/value": [2.0]}, None, {},
+     [KL, KL_TOKEN, "invariant/kl_ref/value"]),
     ("K4", {KL: plateau(-4.0), KL_TOKEN: plateau(-0.7), GAP: [0.1] * STEPS}, negative, {},
      [KL, KL_TOKEN, "kl_sum", "logprobs"]),
     ("K5", {KL: ramp(0, 60), KL_TOKEN: ramp(0, 10), TOTAL: plateau(1.5)}, unpaid(0.0), {}, [TOTAL, "rewards"]),
@@ -73,7 +75,7 @@ CASES: list[tuple[str, Metrics, Change | None, dict[str, float], list[str]]] = [
 """Cause, series and rollouts that differ from a healthy run, configuration, and what decides."""
 SURE = {"K1", "K2", "K5", "K6", "K7", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}
 """Those whose evidence is enough to call them diagnosed; of P9 there is one sign only, and these records of
-K4 and K8 lack the checks of step 0 and the hashes."""
+K3, K4 and K8 lack the checks of step 0 and the hashes."""
 
 
 def looked_at(make: object, path: Path) -> Review:

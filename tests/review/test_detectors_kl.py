@@ -27,6 +27,7 @@ FIRED: list[tuple[str, str, Build]] = [
     ("POL007", "tight", YES["clipped-though-near"]),
     ("POL008", "four", YES["few-rollouts"]),
     ("POL009", "0.8", YES["score-discounted-away"]),
+    ("POL011", "six epochs", YES["distance-grows-over-epochs"]),
     ("POL010", "saturated", YES["noise-scaled-to-one"]),
 ]
 CODES = sorted({code for code, _, _ in FIRED})

@@ -59,6 +59,7 @@ YES: dict[str, Build] = {
     "kl-costs-more-than-gain": stage_4({KL: plateau(40.0)}),
     "score-does-not-gain": stage_4(FLAT),
     "kl-stays-near-zero": stage_4(NEAR),
+    "kl-in-first-rollouts": stage_4({KL: ramp(2.0, 4.0)}),
     "k1-below-zero": stage_4({}, negative),
     "logged-kl-counts-padding": stage_4({}, padded),
     "kl-sums-disagree": stage_4({KL: plateau(5.0)}),

@@ -81,8 +81,8 @@ CAUSES = (
         layman="The leash is tied to the wrong post.",
         what="KL is measured to another model than the initial policy: the base instead of the SFT model, an older "
         "checkpoint, another quantisation or template. The penalty then pulls the policy towards that model.",
-        predicts={"kl-not-zero-at-start": ALWAYS, "INV001": ALWAYS, "score-falls-back": SOMETIMES},
-        decided_by=("kl-not-zero-at-start",),
+        predicts={"kl-not-zero-at-start": ALWAYS, "INV001": ALWAYS, "kl-in-first-rollouts": ALWAYS},
+        decided_by=("kl-not-zero-at-start", "kl-in-first-rollouts"),
         look_alikes={
             "G3": "There the ratio is not 1 either; with a wrong reference it is exactly 1.",
             "K4": "There KL is negative in the mean; to a wrong reference it is positive.",
@@ -260,6 +260,7 @@ CAUSES = (
         "did not write.",
         predicts={
             "logged-kl-counts-padding": ALWAYS,
+            "kl-in-first-rollouts": OFTEN,
             "kl-sums-disagree": ALWAYS,
             "KL006": ALWAYS,
             "INV003": SOMETIMES,

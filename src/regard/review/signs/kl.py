@@ -213,6 +213,17 @@ def _own_kl(sample: RolloutSample) -> Floats | None:
     return ours.sums() - theirs.sums()
 
 
+@sign("kl-in-first-rollouts")
+def kl_in_first_rollouts(facts: Facts) -> Answer:
+    """The rollouts of the first step, which the initial policy sampled, are a tenth of a nat or more from the
+    reference."""
+    kl = kl_per_sequence(facts, 1)
+    if kl is None or kl.steps[0] > 1:
+        return unknown("The KL of the first rollouts is not logged.", f"{KL_SEQUENCE[0]} at step 1")
+    text = f"The first rollouts have a KL of {kl.values[0]:.3g} nats per sequence."
+    return yes(text) if kl.values[0] > 0.1 else no(text)
+
+
 @sign("k1-below-zero")
 def k1_below_zero(facts: Facts) -> Answer:
     """The mean of log π − log π_ref over the responses of a fifth of the run lies four standard errors below 0, which
@@ -526,7 +537,8 @@ def kl_falls(facts: Facts) -> NDArray[np.int64] | None:
         return None
     before, now = kl.values[:-1], kl.values[1:]
     high = before > max(0.1, 0.3 * float(np.quantile(kl.values, 0.75)))
-    return kl.steps[1:][high & (np.abs(now) < 0.15 * before)]
+    fair = kl.values.min() > -0.1  # a KL below 0 is another fault, and swings through 0 by itself
+    return kl.steps[1:][high & (np.abs(now) < 0.15 * before) & fair]
 
 
 @sign("kl-jumps")

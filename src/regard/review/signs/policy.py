@@ -267,11 +267,11 @@ def standard_of(facts: Facts) -> tuple[Reading, Reading] | Answer:
 
 def _off(of: Reading, off: Floats, limit: float, what: str) -> Answer:
     text = f"Over the tokens of the responses the {what} of the advantages is {np.median(of.values):.3g}."
-    spell = lasting(Reading(of.key, of.steps, off), lambda values: values > limit)
-    late = spell is not None and len(off) - spell.first > len(off) // 4
-    if (off > limit).mean() <= 0.5 and not late:
+    share = np.cumsum((off > limit)[::-1])[::-1] / np.arange(len(off), 0, -1)  # of the points from each one to the end
+    since = np.flatnonzero((share > 0.6) & (off > limit))
+    if not len(since) or len(off) - since[0] <= len(off) // 4:
         return no(text)
-    onset = began(of, spell.first) if spell is not None else None
+    onset = began(of, int(since[0]))
     return yes(text, onset, root=onset)
 
 
