@@ -27,9 +27,10 @@ def gradients_not_finite(facts: Facts) -> Answer:
     if norm is None and count is None:
         return unknown("Neither the gradient norm nor a count of updates that were skipped is logged.", GRADIENT)
     bad = {int(s) for s in count.steps[count.values > 0]} if count is not None else set[int]()
-    if norm is not None and np.isfinite(norm.values).any():
+    if norm is not None and np.isfinite(norm.values).any():  # NaN before the first number means not logged
         first = int(np.argmax(np.isfinite(norm.values)))
-        bad |= {int(s) for s in norm.steps[first:][~np.isfinite(norm.values[first:])]}
+        late = np.arange(len(norm.values)) > first
+        bad |= {int(s) for s in norm.steps[np.isinf(norm.values) | (np.isnan(norm.values) & late)]}
     if not bad:
         return no("Every gradient was finite.")
     at = min(bad)
