@@ -15,8 +15,8 @@ from regard.train.seeds import derive
 
 @fault("R1", stage="reward model")
 def reward_model_underfits(setup: Setup) -> None:
-    """It is trained on 40, 20 or 8 groups of comparisons."""
-    setup.set("data.max_rm_groups", setup.choose(40, 20, 8))
+    """It is trained on 12, 6 or 3 groups of comparisons."""
+    setup.set("data.max_rm_groups", setup.choose(12, 6, 3))
 
 
 @fault("R2", stage="reward model")

@@ -17,11 +17,11 @@ CAUSES = (
         "the "
         "score rises and quality does not.",
         predicts={
-            "reward-model-weak": ALWAYS,
-            "few-training-pairs": USUALLY,
-            "RMD007": USUALLY,
-            "accuracy-far-below-raters": USUALLY,
-            "RMD008": USUALLY,
+            "reward-model-weak": USUALLY,
+            "few-training-pairs": ALWAYS,
+            "RMD007": ALWAYS,
+            "accuracy-far-below-raters": OFTEN,
+            "RMD008": OFTEN,
             "RMD001": OFTEN,
             "training-accuracy-far-above-held-out": SOMETIMES,
             **CLIMBED,

@@ -51,13 +51,12 @@ def raters_disagree(facts: Facts) -> Answer:
 
 @sign("labels-below-trusted")
 def labels_below_trusted(facts: Facts) -> Answer:
-    """By the labels of its kind the reward model is right on fewer than 65 % of the pairs; by trusted ones on 10 points
-    and 2 SE more."""
+    """The reward model is right more often by trusted labels than by those of its kind, by 15 points and 2 SE."""
     trusted, by_label, error = last(facts.rm, TRUSTED), last(facts.rm, *TEST), accuracy_error(facts)
     if trusted is None or by_label is None or error is None:
         return unknown("There is no accuracy by trusted labels beside that by the raters' labels.", TRUSTED, PAIRS)
     text = f"Right on {trusted:.2f} of the pairs by trusted labels, {by_label:.2f} by the raters'."
-    return yes(text) if by_label < 0.65 and trusted - by_label > max(0.1, 2 * error) else no(text)
+    return yes(text) if trusted - by_label > max(0.15, 2 * error) else no(text)
 
 
 @sign("trusted-accuracy-below-half")

@@ -74,12 +74,12 @@ def labels_surer_than_raters(facts: Facts) -> Answer:
 
 @sign("reward-model-miscalibrated")
 def reward_model_miscalibrated(facts: Facts) -> Answer:
-    """Stated and observed preference differ by more than 10 points on average (expected calibration error)."""
+    """Stated and observed preference differ by more than 7.5 points on average (expected calibration error)."""
     value = last(facts.rm, ECE)
     if value is None:
         return unknown("The calibration of the reward model is not logged.", ECE)
     text = f"Expected calibration error {value:.3f} on held-out pairs."
-    return yes(text) if value > 0.1 else no(text)
+    return yes(text) if value > 0.075 else no(text)
 
 
 # What the score follows
