@@ -22,7 +22,7 @@ class Control:
 
     @property
     def summary(self) -> str:
-        return (self.apply.__doc__ or "").strip().splitlines()[0]
+        return " ".join((self.apply.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 CONTROLS: dict[str, Control] = {}

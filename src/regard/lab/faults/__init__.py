@@ -33,7 +33,7 @@ class Fault:
 
     @property
     def summary(self) -> str:
-        return (self.apply.__doc__ or "").strip().splitlines()[0]
+        return " ".join((self.apply.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 FAULTS: dict[str, Fault] = {}
