@@ -242,7 +242,7 @@ def longer_than_sft_answers(facts: Facts) -> Answer:
     length = first_of(facts.policy, (LENGTH,)) if facts.policy else None
     if taught is None or length is None:
         return unknown("The length of the SFT answers is not recorded.", *SFT_NEEDS)
-    value = float(np.median(length.values[:3]))
+    value = float(length.values[0])  # the policy may learn to write more within a few steps
     text = f"The first responses have {value:.1f} tokens in the mean, the answers of SFT {taught:.1f}."
     return yes(text) if value > 1.3 * taught else no(text)
 
