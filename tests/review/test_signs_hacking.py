@@ -133,7 +133,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("reference-nll-surge", None, "", rollouts(drop=("ref_logprobs",))),
     ("score-likes-gibberish", False, "", rollouts(nll=(2.0, 2.2))),
     ("score-likes-gibberish", None, "", rollouts(drop=("ref_logprobs",))),
-    ("score-parts-from-gold", True, "", rollouts(fades=1.0)),
+    ("score-parts-from-gold", True, "", rollouts(fades=1.4)),
     ("score-parts-from-gold", False, "", rollouts()),
     ("score-parts-from-gold", None, "", rollouts(drop=("gold",))),
     ("gold-falls-as-score-rises", True, "", rollouts(fades=0.8)),
