@@ -291,8 +291,8 @@ CAUSES = (
         predicts={
             "one-score-for-many-texts": ALWAYS,
             "default-score-hides-quality": ALWAYS,
-            "RWD010": SOMETIMES,
-            "score-changes-when-alone": SOMETIMES,
+            "RWD010": USUALLY,
+            "score-changes-when-alone": USUALLY,
             "GEN002": OFTEN,
             "score-deviation-jumps": SOMETIMES,
             "NUM001": SOMETIMES,
