@@ -296,7 +296,7 @@ def logged_kl_counts_padding(facts: Facts) -> Answer:
 
 def _first_step(sample: RolloutSample, rows: NDArray[np.bool_]) -> Onset:
     steps = sample.distinct_steps
-    place = int(np.searchsorted(steps, sample.steps[rows].min()))
+    place = int(np.searchsorted(steps, np.min(sample.steps[rows])))
     before, after = steps[max(0, place - 1)], steps[min(len(steps) - 1, place + 1)]
     return Onset(int(steps[place]), (0 if place == 0 else int(before), int(after)))
 
@@ -543,7 +543,7 @@ def kl_falls(facts: Facts) -> NDArray[np.int64] | None:
 
 @sign("kl-jumps")
 def kl_jumps(facts: Facts) -> Answer:
-    """Within one step the KL rises by 40 % of its highest level, and that is above ten nats per sequence."""
+    """Within one step the KL rises by 35 % of its highest level, and that is above ten nats per sequence."""
     kl = kl_per_sequence(facts, 6)
     if kl is None:
         return unknown("There are not six values of the KL to the reference.", KL_SEQUENCE[0])
@@ -552,7 +552,7 @@ def kl_jumps(facts: Facts) -> Answer:
     place, highest = int(np.argmax(rises)), float(level.max())
     text = f"The largest rise of the KL in one step is {rises[place]:.3g} nats, of {highest:.3g} at the highest."
     lasts = level[min(len(level) - 1, place + 2)] > kl.values[place] + 0.5 * rises[place]
-    if highest <= 10 or rises[place] < 0.4 * highest or not lasts:
+    if highest <= 10 or rises[place] < 0.35 * highest or not lasts:
         return no(text)
     onset = Onset(int(kl.steps[place + 1]), (int(kl.steps[place]), int(kl.steps[place + 1])))
     root = Onset(0, (0, int(kl.steps[place + 1]))) if place <= 2 else onset

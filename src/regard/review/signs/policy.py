@@ -1,6 +1,7 @@
 """The step of the policy: its size, its growth over the epochs, what the clip does, what advantages are made of."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
@@ -30,7 +31,7 @@ NORMALISED, NORMALISED_STD = "advantage/normalised/mean", "advantage/normalised/
 EPOCH_SETTINGS = ("ppo.epochs", "num_ppo_epochs", "ppo_epochs", "noptepochs", "num_iterations", "max_epochs")
 CLIP_SETTINGS = ("ppo.clip_range", "cliprange", "clip_ratio", "eps_clip", "epsilon")
 
-FAR_UPDATE = 0.02
+FAR_UPDATE = 0.015
 FAR_FIRST_PASS = 0.03
 FALL = 3.0
 TINY, TINY_KL = 1e-5, 0.005
@@ -49,7 +50,7 @@ SATURATED = 0.1
 
 @sign("one-step-moves-weights-far")
 def one_step_moves_weights_far(facts: Facts) -> Answer:
-    """Three times in a row or more an optimiser step changes the weights by more than a fiftieth of their norm."""
+    """Three times in a row or more an optimiser step changes the weights by more than 1.5 % of their norm."""
     update, weights = reading(facts, UPDATE, least=3), reading(facts, WEIGHTS, least=1)
     if update is None or weights is None:
         return unknown("The norm of the update is not logged beside that of the weights.", UPDATE, WEIGHTS)
@@ -216,8 +217,7 @@ def clip_range_wide(facts: Facts) -> Answer:
     return _clip_range(facts, lambda value: value > WIDE)
 
 
-def _clip_range(facts: Facts, beyond: object) -> Answer:
-    assert callable(beyond)
+def _clip_range(facts: Facts, beyond: Callable[[float], bool]) -> Answer:
     value = facts.number(*CLIP_SETTINGS)
     if value is None:
         return unknown("The clip range is not known.", f"config: {CLIP_SETTINGS[0]}")
