@@ -25,7 +25,7 @@ CAUSES = (
             "raters-disagree": ALWAYS,
             "RMD003": ALWAYS,
             "reward-model-weak": SOMETIMES,
-            "labels-below-trusted": SOMETIMES,
+            "labels-below-trusted": USUALLY,
             "RMD001": SOMETIMES,
             "RMD002": SOMETIMES,
             "training-accuracy-far-above-held-out": SOMETIMES,
