@@ -33,7 +33,7 @@ STRENGTH = 4.0
 TEMPERATURE = 0.6
 FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
-HEALTHY, ONE, TWO = 0.7, 0.28, 0.02
+HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
 """Prior of no cause, of one, of two."""
 DIAGNOSED = 0.6
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""

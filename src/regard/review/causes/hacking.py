@@ -29,6 +29,10 @@ CAUSES = (
         predicts={
             "gold-falls-as-score-rises": ALWAYS,
             "RWD001": USUALLY,
+            "checkpoints-behaviour-regresses": USUALLY,
+            "checkpoints-length-grows": OFTEN,
+            "checkpoints-kl-climbs": SOMETIMES,
+            "rm-loses-on-policy-pairs": USUALLY,
             "score-parts-from-gold": USUALLY,
             "paid-marker": 0.3,
             "TXT002": 0.3,

@@ -27,8 +27,18 @@ CAUSES = (
         what="What a nat of KL costs is small beside what it buys in score, so nothing holds the policy near the text "
         "that the reward model was trained on. No single update is large; they add up. First the KL grows without a "
         "plateau, then length or a phrase, then quality.",
-        predicts={**_ADRIFT, "leash-loose": USUALLY, "kl-still-rising": USUALLY, "kl-cheap-beside-gain": USUALLY},
-        decided_by=("leash-loose", "kl-cheap-beside-gain"),
+        predicts={
+            **_ADRIFT,
+            "leash-loose": USUALLY,
+            "kl-still-rising": USUALLY,
+            "kl-cheap-beside-gain": USUALLY,
+            "RWD001": USUALLY,
+            "checkpoints-kl-climbs": ALWAYS,
+            "checkpoints-length-grows": OFTEN,
+            "checkpoints-behaviour-regresses": USUALLY,
+            "kl-uneven-over-prompts": SOMETIMES,
+        },
+        decided_by=("leash-loose", "kl-cheap-beside-gain", "checkpoints-kl-climbs"),
         look_alikes={
             "P1": "There single updates are large: distance per update and clipped share are high. Here they are calm.",
             "H1": "With a usual coefficient the reward model is the root; ten times the coefficient then only stops "
@@ -56,8 +66,14 @@ CAUSES = (
         layman="The leash is so short that the model cannot move.",
         what="Against the score's own spread a nat costs so much that the best policy is the reference. Updates are of "
         "usual size and are pulled back: the KL stays near 0 and the score where it began.",
-        predicts={**_NO_GAIN, "leash-short": ALWAYS},
-        decided_by=("leash-short",),
+        predicts={
+            **_NO_GAIN,
+            "leash-short": ALWAYS,
+            "coefficient-above-one": ALWAYS,
+            "POL006": SOMETIMES,
+            "checkpoints-nothing-moves": ALWAYS,
+        },
+        decided_by=("leash-short", "coefficient-above-one"),
         look_alikes={
             "P2": "There the updates themselves are tiny; here they are of usual size and are undone.",
             "D4": "There the responses to a prompt all score the same.",
@@ -299,8 +315,11 @@ CAUSES = (
             "reference-moves": USUALLY,
             "INV002": ALWAYS,
             "kl-falls-to-zero": USUALLY,
-            "score-outruns-kl": SOMETIMES,
+            "score-outruns-kl": USUALLY,
             "kl-stays-near-zero": USUALLY,
+            "RWD001": OFTEN,
+            "checkpoints-length-grows": OFTEN,
+            "checkpoints-behaviour-regresses": OFTEN,
             "KL001": 0.03,
             "kl-still-rising": 0.05,
         },
