@@ -140,7 +140,7 @@ def train(setup: Setup, out: Path, cache: Path, *, keep_models: bool) -> None:
         meter = Meter()
         run.set_stage("ppo", "running")
         parts, reference, reward_model = assemble(setup, tokenizer, prompts)
-        hashed = parts.reference if hasattr(parts.reference, "sha256") else reference
+        hashed: Any = parts.reference if hasattr(parts.reference, "sha256") else reference
         before = artifact_hashes(parts.policy, hashed, reward_model)
         run_ppo(context, parts, {"reference": hashed, "reward_model": Hashed(reward_model)}, on_broken="record")
         after = artifact_hashes(parts.policy, hashed, reward_model)

@@ -553,6 +553,16 @@ _EVAL = [
           "fraction", "On the same held-out prompts, so comparable between steps.", direction="higher"),
 ]
 
+_LIVE = [
+    _spec("live/rm_accuracy/mean", "pairs of the deployed policy's answers ranked right, by fresh labels",
+          "share of the pairs of one window", "fraction",
+          "Below rm/accuracy_val/mean, the reward model no longer knows the answers it has to judge.",
+          estimator="score_chosen > score_rejected", direction="higher"),
+    _spec("live/old_label_agreement/mean", "old pairs whose label today is the label of then",
+          "share of the pairs labelled again", "fraction",
+          "Below the agreement of two people of then, taste has changed.", direction="higher"),
+]
+
 _INVARIANT = [
     _spec("invariant/ratio_max_deviation/value", "|ratio - 1| before any update", "maximum over valid tokens",
           "ratio", "0 but for rounding at step 0, else sampler and trainer disagree.",
@@ -599,6 +609,7 @@ _ALL: list[MetricSpec] = [
     *_PROGRESS,
     *_COST,
     *_EVAL,
+    *_LIVE,
     *_INVARIANT,
 ]
 

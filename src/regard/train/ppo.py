@@ -228,8 +228,8 @@ def run_ppo(
             )
             metrics["policy/version/count"] = float(saver.extra["policy_version"])
             metrics["memory/peak_rss/gb"] = meter.peak_gb()
-            if before is not None:
-                after = weight_vector(parameters)
+            after = weight_vector(parameters)
+            if before is not None and after is not None:
                 metrics["optim/param_norm/value"] = float(after.norm())
                 metrics["optim/update_norm/value"] = float((after - before).norm())
                 metrics["optim/weights_changed/frac"] = float((after != before).double().mean())
