@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeStubs=false
+# (scipy has no type stubs)
 """NUM002 gradient-spikes: the gradient norm jumps far above its own level, again and again.
 
 ## What it detects
@@ -8,8 +10,8 @@ Clipping hides the size but not the direction of a bad gradient: a few spikes ca
 
 ## How it decides
 A spike is more than 8 median absolute deviations and more than 10 times above the median around it, so that a norm
-which falls as training settles has none. Fires at three or more spikes that make up less than a tenth of the updates; more
-than that is a level, not a spike. Needs 20 points.
+which falls as training settles has none. Fires at three or more spikes that make up less than a tenth of the updates;
+more than that is a level, not a spike. Needs 20 points.
 
 ## When it cannot tell
 No gradient norm, or fewer than 20 points.
