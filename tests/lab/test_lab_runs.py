@@ -81,6 +81,7 @@ def test_metrics_of_groups_reward_model_value_and_probe_are_there(healthy: Path)
     assert sum("rm/accuracy_val/mean" in row and "rm/loss_val/mean" in row for row in rm.values()) == 8
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_record(healthy: Path, tmp_path: Path) -> None:
     again = lab(tmp_path, tmp_path / "another cache")
     assert without_clock(again) == without_clock(healthy)
@@ -115,6 +116,7 @@ def test_the_truth_stands_beside_the_record_and_not_in_it(tmp_path: Path, cache:
 # One fault of each kind does what it says
 
 
+@pytest.mark.slow
 def test_configuration_fault_stands_in_the_configuration(tmp_path: Path, cache: Path, healthy: Path) -> None:
     out = lab(tmp_path, cache, fault="K1", severity="severe")
     assert read_run(out).config["ppo"]["kl_coef"] == 0
@@ -124,6 +126,7 @@ def test_configuration_fault_stands_in_the_configuration(tmp_path: Path, cache: 
     )
 
 
+@pytest.mark.slow
 def test_data_fault_shows_by_trusted_labels_alone(tmp_path: Path, cache: Path) -> None:
     out = lab(tmp_path, cache, fault="D2", severity="severe")
     evaluation = read_json(out / "stages/rm/evaluation.json")
@@ -131,6 +134,7 @@ def test_data_fault_shows_by_trusted_labels_alone(tmp_path: Path, cache: Path) -
     assert read_json(out / "summary.json")["gold"]["ci95"][1] < 0
 
 
+@pytest.mark.slow
 def test_label_noise_lowers_agreement(tmp_path: Path, cache: Path, healthy: Path) -> None:
     out = lab(tmp_path, cache, fault="D1", severity="severe")
     ours, theirs = (read_json(run / "stages/rm/evaluation.json")["rater_agreement"] for run in (out, healthy))
@@ -145,12 +149,14 @@ def test_other_reference_breaks_the_first_invariant_and_the_run_goes_on(tmp_path
     assert artifacts["policy"]["sha256_before"] != artifacts["reference"]["sha256_before"]
 
 
+@pytest.mark.slow
 def test_sampling_from_fewer_tokens_shows_as_mismatch(tmp_path: Path, cache: Path, healthy: Path) -> None:
     out = lab(tmp_path, cache, fault="G3", severity="severe")
     assert max(series(healthy, "kl/generator_trainer_k3/mean")) < 1e-6
     assert series(out, "kl/generator_trainer_k3/mean")[0] > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "key"),
     [
@@ -176,6 +182,7 @@ def test_mid_run_fault_changes_nothing_before_its_onset(
     assert any(ours[step][key] != theirs[step][key] for step in (onset, onset + 1))
 
 
+@pytest.mark.slow
 def test_two_faults_are_planted_together(tmp_path: Path, cache: Path) -> None:
     out = lab(tmp_path, cache, fault=("K1", "R5"))
     assert [one["id"] for one in read_json(truth_path(out))["faults"]] == ["K1", "R5"]
@@ -186,6 +193,7 @@ def test_two_faults_are_planted_together(tmp_path: Path, cache: Path) -> None:
 # Controls
 
 
+@pytest.mark.slow
 def test_measurement_oddity_changes_the_record_of_a_healthy_run(tmp_path: Path, cache: Path, healthy: Path) -> None:
     out = lab(tmp_path, cache, control="every-fourth-step")
     assert read_json(truth_path(out))["control"] == {"name": "every-fourth-step", "kind": "measurement oddity"}
@@ -193,6 +201,7 @@ def test_measurement_oddity_changes_the_record_of_a_healthy_run(tmp_path: Path, 
     assert read_json(out / "summary.json")["gold"] == read_json(healthy / "summary.json")["gold"]
 
 
+@pytest.mark.slow
 def test_restart_repeats_steps_with_the_same_numbers(tmp_path: Path, cache: Path, healthy: Path) -> None:
     out = lab(tmp_path, cache, control="restart-with-overlap")
     lines = (out / "stages/ppo/metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -60,6 +60,8 @@ CASES: list[tuple[str, type, str, RunLog]] = [
     ("NUM001", Clear, "never logged", make_run("ppo", {"value/explained_variance/value": [NAN, NAN], ENTROPY: [1]})),
     ("NUM001", Clear, "not yet logged", make_run("ppo", {ENTROPY: [NAN, NAN, 1, 1]})),
     ("NUM001", CannotTell, "empty", make_run("ppo", {})),
+    ("NUM001", Clear, "measured every third step", make_run("ppo", {GRAD: [1.0, NAN, NAN] * 5})),
+    ("NUM001", Fired, "two lost steps", make_run("ppo", {GRAD: [1.0] * 5 + [NAN] + [1.0] * 9 + [NAN] + [1.0]})),
     ("NUM002", Fired, "three spikes", make_run("ppo", {GRAD: SPIKES})),
     ("NUM002", Clear, "one spike", make_run("ppo", {GRAD: [1.0] * 30 + [40.0] + [1.0] * 30})),
     ("NUM002", Clear, "noisy level", make_run("ppo", {GRAD: list(np.exp(noise(200, 0.5)))})),

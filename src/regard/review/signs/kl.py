@@ -32,6 +32,7 @@ ONE_WAY, SPAN, GAIN = 0.9, 30.0, 0.05
 UNIT = 20.0
 SAME_TEXT_NATS = 0.05
 OUTRUN = 3.0
+FOLLOWS = 0.4
 
 
 def reading(facts: Facts, *keys: str, least: int = 3) -> Reading | None:
@@ -283,7 +284,7 @@ def _sampler_parts(facts: Facts) -> Onset | None:
 @sign("logged-kl-counts-padding")
 def logged_kl_counts_padding(facts: Facts) -> Answer:
     """The KL of a response as recorded is not the sum over its tokens, and what it is off by follows the number of pads
-    (the longest response less its length)."""
+    (the longest response of its step less its length)."""
     sample = facts.rollouts
     own = _own_kl(sample) if sample is not None else None
     if sample is None or own is None or not sample.has("kl_sum", "length"):
@@ -297,14 +298,17 @@ def logged_kl_counts_padding(facts: Facts) -> Answer:
     if wrong.mean() < 0.05:
         return no(text + ".")
     where = sample.steps >= sample.steps[wrong].min()
-    pads = sample.numbers["length"].max() - sample.numbers["length"]
+    steps, place = np.unique(sample.steps, return_inverse=True)
+    longest = np.zeros(len(steps))
+    np.maximum.at(longest, place, np.nan_to_num(sample.numbers["length"]))
+    pads = longest[place] - sample.numbers["length"]
     both = where & np.isfinite(off)
     follows = (
         abs(float(np.corrcoef(off[both], pads[both])[0, 1])) if pads[both].std() > 0 and off[both].std() > 0 else 0.0
     )
     text += f", by {np.abs(off[wrong]).mean():.3g} nats; correlation with the pads {follows:.2f}."
     onset = _first_step(sample, wrong)
-    return yes(text, onset, root=onset) if follows > 0.9 else no(text)
+    return yes(text, onset, root=onset) if follows > FOLLOWS else no(text)
 
 
 def _first_step(sample: RolloutSample, rows: NDArray[np.bool_]) -> Onset:

@@ -16,7 +16,8 @@ The log has no metrics at all.
 
 ## False alarms
 NaN often means "not logged here", for example explained variance without a value model. So a metric that was never
-finite does not count, nor does NaN before the first finite value.
+finite does not count, nor does NaN before the first finite value, nor NaN between finite values that stand at equal
+distances: such a metric is measured every so many steps.
 
 ## What to do
 1. Look one to three updates back for a gradient norm or a ratio far above its usual size. 2. Drop empty responses and
@@ -27,6 +28,7 @@ verl issues 747 and 751 (overflow in the backward pass of k3).
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import ALL_STAGES, detector
@@ -46,7 +48,7 @@ def non_finite(run: RunLog, stage: StageLog) -> Outcome:
             continue
         bad = np.flatnonzero(~finite)
         bad = bad[(bad > np.argmax(finite)) | np.isinf(series.values[bad])]
-        if len(bad):
+        if len(bad) and not _sampled(finite, series.values):
             first, step = int(bad[0]), int(series.steps[bad[0]])
             onset = Onset(step, (int(series.steps[max(0, first - 1)]), step))
             evidence = Evidence(key, float(series.values[first]), 0.0, step)
@@ -65,3 +67,9 @@ def non_finite(run: RunLog, stage: StageLog) -> Outcome:
         confidence=0.99,
         severity="error" if grave else None,
     )
+
+
+def _sampled(finite: NDArray[np.bool_], values: NDArray[np.float64]) -> bool:
+    """Whether the finite values stand at equal distances of two or more with NaN between: measured every so often."""
+    gaps = np.diff(np.flatnonzero(finite))
+    return len(gaps) >= 3 and bool(np.all(gaps == gaps[0])) and gaps[0] >= 2 and bool(np.isnan(values[~finite]).all())

@@ -8,7 +8,8 @@ Both are shares of pairs ranked right by the same measure. A gap says that somet
 and stage 4: another format, another token, a scale per prompt, a sign; or that the policy writes what it has not seen.
 
 ## How it decides
-The gap is above 12 points and above three standard errors of the difference: warning.
+The gap is above 12 points and above three standard errors of the difference: info, since a noisy judge
+makes such a gap too; with other evidence it speaks for a cause.
 
 ## When it cannot tell
 There are no trusted labels, no independent judgement of rollouts, or no prompt with several responses.
@@ -34,7 +35,7 @@ TRUSTED, PAIRS, GOLD = "rm/accuracy_trusted/mean", "rm/pairs_test/count", "rollo
 GAP, ERRORS = 0.12, 3.0
 
 
-@detector("RWD013", "score-below-its-test", "warning", POLICY_STAGES)
+@detector("RWD013", "score-below-its-test", "info", POLICY_STAGES)
 def score_below_its_test(run: RunLog, stage: StageLog) -> Outcome:
     facts = Facts(run)
     sample, rm = facts.rollouts, facts.rm
