@@ -16,7 +16,7 @@ entropy len_mean cap eos_frac trunc_frac group_zero_std mismatch_kl staleness gr
 
 AREAS = """
 loss rm preference score gold kl ratio clip value advantage entropy length finish group text optim policy data time
-throughput memory eval invariant
+throughput memory eval invariant behaviour live
 """
 
 
