@@ -8,6 +8,7 @@ import numpy as np
 from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
+from regard.review.signs.kl import COEF_SETTINGS, coefficient, score_deviation
 from regard.review.statistics import Reading, first_of
 
 FEW, MANY = 2, 20
@@ -75,3 +76,16 @@ def behaviour_regresses(facts: Facts) -> Answer:
     text = "; ".join(f"{name} from {r.values[0]:.0%} to {r.values[-1]:.0%}" for name, r in found) + "."
     worse = any((r.values[-1] - r.values[0]) * (1 if name == "violations" else -1) > WORSE for name, r in found)
     return yes(text) if worse else no(text)
+
+
+@sign("coefficient-above-one")
+def coefficient_above_one(facts: Facts) -> Answer:
+    """The KL coefficient is 1 or more. Asked only where the spread of the score, which it is to be held against, is not
+    logged."""
+    coef, deviation = coefficient(facts), score_deviation(facts)
+    if coef is None or deviation is not None:
+        return unknown(
+            "The coefficient is not known, or the score's spread is and decides.", f"config: {COEF_SETTINGS[0]}"
+        )
+    text = f"The KL coefficient is {coef:.3g}; 0.01 to 0.2 is usual."
+    return yes(text, root=Onset(0, (0, 0))) if coef >= 1 else no(text)

@@ -109,19 +109,6 @@ def leash_loose(facts: Facts) -> Answer:
     return yes(text, root=root) if deviation / coef > LOOSE else no(text)
 
 
-@sign("coefficient-above-one")
-def coefficient_above_one(facts: Facts) -> Answer:
-    """The KL coefficient is 1 or more. Asked only where the spread of the score, which it is to be held against, is not
-    logged."""
-    coef, deviation = coefficient(facts), score_deviation(facts)
-    if coef is None or deviation is not None:
-        return unknown(
-            "The coefficient is not known, or the score's spread is and decides.", f"config: {COEF_SETTINGS[0]}"
-        )
-    text = f"The KL coefficient is {coef:.3g}; 0.01 to 0.2 is usual."
-    return yes(text, root=Onset(0, (0, 0))) if coef >= 1 else no(text)
-
-
 def _fell(facts: Facts) -> Onset | None:
     """Where the coefficient fell to half or less in one step, to stay there: no controller does that."""
     coef = reading(facts, COEF, least=6)
