@@ -106,7 +106,7 @@ def test_the_truth_stands_beside_the_record_and_not_in_it(tmp_path: Path, cache:
         }
     ]
     assert 16 <= onset < 24
-    secret = re.compile(r"\bH5\b|fault|inject|severe|truth|plant|marker", re.IGNORECASE)
+    secret = re.compile(r"\bH5\b|\bfaults?\b|inject|severe|truth|plant|marker", re.IGNORECASE)
     for path in out.rglob("*"):
         assert not secret.search(str(path.relative_to(out)))
         if path.is_file() and path.suffix in (".json", ".jsonl", ".yaml"):

@@ -41,7 +41,7 @@ def both(rows: Any, series: dict[str, list[float]]) -> Build:
 GOES_WRONG = {GOLD: [*ramp(0.2, 0.5, 20), *ramp(0.5, -0.4, 40)], "score/reward_model/mean": ramp(0.0, 3.0, 60)}
 
 CASES: list[tuple[str, Build, Build | None]] = [
-    ("H1", both(talk(fades=0.9), GOES_WRONG), rollouts(fades=0.9, drop=BLIND)),
+    ("H1", both(talk(fades=1.4), GOES_WRONG), rollouts(fades=1.4, drop=BLIND)),
     ("H2", both(talk(longer, per_word=0.4), {LENGTH: ramp(8, 19)}),
      both(talk(longer, per_word=0.4, drop=("gold", "length", "response")), {LENGTH: ramp(8, 19)})),
     ("H3", rollouts(twice, pay=2.0), rollouts(twice, pay=2.0, drop=BLIND)),

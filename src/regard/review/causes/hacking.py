@@ -28,7 +28,7 @@ CAUSES = (
         "score rises on. No single trick explains it, or it would be named as one.",
         predicts={
             "gold-falls-as-score-rises": ALWAYS,
-            "RWD001": USUALLY,
+            "RWD001": ALWAYS,
             "checkpoints-behaviour-regresses": USUALLY,
             "checkpoints-length-grows": OFTEN,
             "checkpoints-kl-climbs": SOMETIMES,

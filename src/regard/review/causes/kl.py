@@ -37,6 +37,7 @@ CAUSES = (
             "checkpoints-length-grows": OFTEN,
             "checkpoints-behaviour-regresses": USUALLY,
             "kl-uneven-over-prompts": SOMETIMES,
+            "rm-loses-on-policy-pairs": USUALLY,
         },
         decided_by=("leash-loose", "kl-cheap-beside-gain", "checkpoints-kl-climbs"),
         look_alikes={
