@@ -9,6 +9,9 @@ VERDICTS = {
     "inconclusive": "[inconclusive] The log does not hold what would decide it.",
 }
 
+WHOLE = 0.15
+"""Suspected causes less likely than this are only named."""
+
 
 def render_review_text(review: Review) -> str:
     """Plain text, ends with a newline."""
@@ -45,7 +48,8 @@ def render_review_text(review: Review) -> str:
 def _causes(review: Review) -> list[str]:
     """The likeliest roots: what speaks for each, what against, what to change, what would overturn it."""
     lines: list[str] = []
-    for one in review.causes:
+    whole = [one for one in review.causes if one.status == "diagnosed" or one.probability >= WHOLE]
+    for one in whole:
         cause = one.cause
         since = f"step {one.root_onset.step}"
         if one.symptom_onset is not None and one.symptom_onset.step != one.root_onset.step:
@@ -63,7 +67,8 @@ def _causes(review: Review) -> list[str]:
         if one.missing:
             lines.append(f"  To decide, log: {', '.join(one.missing[:3])}")
         lines.append(f"  More: regard explain {cause.id}")
-    return lines
+    rest = [f"{one.cause.id} {one.cause.name} ({one.probability:.2f})" for one in review.causes if one not in whole]
+    return [*lines, "", f"Less likely: {', '.join(rest)}"] if rest else lines
 
 
 def _from(value: object) -> str:

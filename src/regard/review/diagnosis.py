@@ -11,7 +11,7 @@ from regard.review.outcome import Onset
 from regard.review.signs import Answer, all_signs
 
 LISTED = 0.05
-"""Causes less likely than this are not listed."""
+"""Causes less likely than this are not listed, nor are those for which nothing speaks."""
 AT_MOST = 5
 TELLING = 0.3
 """A symptom or sign speaks for a cause if the cause makes it likelier than a healthy run does by this much."""
@@ -98,7 +98,8 @@ def diagnose(facts: Facts, symptoms: Mapping[str, Symptom]) -> tuple[Posterior, 
     if posterior.healthy > 0.5:
         return posterior, ()
     listed = [(one, p) for one, p in posterior.causes.items() if p >= LISTED][:AT_MOST]
-    return posterior, tuple(_word(all_causes()[one], p, facts, answers, symptoms) for one, p in listed)
+    worded = [_word(all_causes()[one], p, facts, answers, symptoms) for one, p in listed]
+    return posterior, tuple(one for one in worded if one.evidence)
 
 
 def ask(facts: Facts, symptoms: Mapping[str, Symptom]) -> dict[str, Answer]:
