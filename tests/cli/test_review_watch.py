@@ -17,7 +17,7 @@ from test_core_without_torch import BLOCKER, without_torch
 
 from regard.runlog.writer import RunWriter
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 """Seconds within which news must come; the machine may be busy."""
 
 

@@ -35,7 +35,7 @@ FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
 HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
 """Prior of no cause, of one, of two."""
-DIAGNOSED = 0.5
+DIAGNOSED = 0.55
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""
 
 Observations = Mapping[str, bool | None]

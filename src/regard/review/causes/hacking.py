@@ -30,7 +30,7 @@ CAUSES = (
             "gold-falls-as-score-rises": ALWAYS,
             "RWD001": ALWAYS,
             "checkpoints-behaviour-regresses": USUALLY,
-            "checkpoints-length-grows": OFTEN,
+            "checkpoints-length-grows": SOMETIMES,
             "checkpoints-kl-climbs": SOMETIMES,
             "rm-loses-on-policy-pairs": USUALLY,
             "score-parts-from-gold": USUALLY,

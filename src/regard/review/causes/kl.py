@@ -34,7 +34,7 @@ CAUSES = (
             "kl-cheap-beside-gain": USUALLY,
             "RWD001": USUALLY,
             "checkpoints-kl-climbs": ALWAYS,
-            "checkpoints-length-grows": OFTEN,
+            "checkpoints-length-grows": USUALLY,
             "checkpoints-behaviour-regresses": USUALLY,
             "kl-uneven-over-prompts": SOMETIMES,
             "rm-loses-on-policy-pairs": USUALLY,
