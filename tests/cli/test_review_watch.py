@@ -31,6 +31,7 @@ class Watcher:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
         )
         self.lines: list[str] = []
         self._queue: queue.Queue[str] = queue.Queue()
