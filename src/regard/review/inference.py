@@ -6,7 +6,7 @@ x_j is whether symptom or sign j holds; one that the record does not decide is l
 posterior instead of voting. P(x_j | {c}) is the cause's own table, P(x_j | ∅) how often healthy runs show j, and two
 causes join as a noisy-or: 1 − (1 − q_a)(1 − q_b)/(1 − q_∅). The prior of a pair is small, which is what makes the
 smallest explanation win and explains a symptom away once a root accounts for it. τ < 1 pays for symptoms that are not
-independent of each other; it was chosen on the lab's tuning workload.
+independent of each other; the search of `regard lab fit` on the tuning workload found nothing much better.
 
 Tables: the probabilities that the catalogue states, moved by counts from the lab (`likelihoods.json`), where
     q = (s·stated + fired) / (s + known).

@@ -72,7 +72,7 @@ class RolloutSample:
         texts: rollout_id, prompt_id, prompt, response; "" where the record has none.
         per_token: logprobs, ref_logprobs, generator_logprobs, values, advantages, returns, rewards; only those that
             every row has.
-        total: rollouts in the record, of which these are a sample.
+        total_steps: steps with rollouts in the record, of which these are a sample.
         notes: what could not be read.
     """
 

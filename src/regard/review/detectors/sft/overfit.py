@@ -23,15 +23,14 @@ Stop at the lowest held-out loss; more examples; a lower learning rate.
 Ouyang et al. 2022 (arXiv 2203.02155): over-fits after one epoch, on purpose.
 """
 
-import numpy as np
-
-from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
+from regard.review.held_out import rise
+from regard.review.outcome import CannotTell, Outcome
 from regard.review.registry import detector
 from regard.review.statistics import first_of
 from regard.runlog.reader import RunLog, StageLog
 
 NEEDS = ("loss/sft_eval/mean",)
-RELATIVE, ABSOLUTE, LEAST = 0.1, 0.05, 3
+ABSOLUTE, LEAST = 0.05, 3
 
 
 @detector("SFT001", "sft-overfit", "warning", frozenset({"sft"}))
@@ -39,16 +38,4 @@ def sft_overfit(run: RunLog, stage: StageLog) -> Outcome:
     loss = first_of(stage, NEEDS, LEAST)
     if loss is None:
         return CannotTell(f"There are not {LEAST} evaluations of the loss on held-out answers.", NEEDS)
-    best = int(np.argmin(loss.values))
-    lowest, last = float(loss.values[best]), float(loss.values[-1])
-    limit = lowest + max(ABSOLUTE, RELATIVE * abs(lowest))
-    if last <= limit:
-        return Clear(f"The held-out loss ends at {last:.3f}; its lowest is {lowest:.3f}.")
-    after = min(best + 1, len(loss.steps) - 1)
-    return Fired(
-        summary=f"The held-out loss rose from {lowest:.3f} at step {loss.steps[best]} to {last:.3f}.",
-        evidence=(Evidence(loss.key, last, limit, int(loss.steps[-1])),),
-        onset=Onset(int(loss.steps[after]), (int(loss.steps[best]), int(loss.steps[after]))),
-        until=int(loss.steps[-1]),
-        confidence=0.85,
-    )
+    return rise(loss, ABSOLUTE)
