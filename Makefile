@@ -7,7 +7,7 @@ demo: .venv/.ready
 	$(BIN)/regard run movie-sentiment
 
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/.ready
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,10 @@
 """Shared by all tests: one micro run of every stage, trained for real on real data, in some tens of seconds."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; before torch is imported, or it starts a thread each
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from support import micro_run

@@ -18,5 +18,7 @@ def test_auto_dtype_follows_the_processor_and_is_recorded_resolved(
 def test_auto_dtype_without_adapters_is_float32_and_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regard.runlog.environment.Path.read_text", lambda *_: "flags : amx_bf16\n")
     assert parse_config({"model": {"dtype": "auto"}}, "test").model.dtype == "float32"
+    with pytest.raises(ConfigError, match=r"ppo.lora_layers needs model.lora_rank"):
+        parse_config({"ppo": {"lora_layers": 1}}, "test")
     with pytest.raises(ConfigError, match="needs lora_rank"):
         parse_config({"model": {"dtype": "bfloat16"}}, "test")

@@ -183,6 +183,12 @@ class PPOConfig(_Optimisation):
     )
     scale_scores: bool = Field(default=True, description="divide scores by their deviation on SFT samples (recorded)")
     keep_every: int = Field(default=10, ge=0, description="every so many iterations a checkpoint is kept for good")
+    lora_layers: int = Field(
+        default=0,
+        ge=0,
+        description="adapters on so many of the last Transformer blocks; 0 is all. What the blocks below make of a "
+        "rollout is then computed once per iteration; needs model.lora_rank",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -217,7 +223,12 @@ class RecipeConfig(_Section):
 
     recipe: str = Field(default="unnamed", description="name, as shown in the report")
     seed: int = Field(default=1, ge=0, description="every random draw is a function of it, the stage and the step")
-    threads: int = Field(default=0, ge=0, description="CPU threads per process; 0 takes every core")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        description="CPU threads per process; 0 is OMP_NUM_THREADS where that is set, else every core, shared among "
+        "the processes",
+    )
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
@@ -230,6 +241,12 @@ class RecipeConfig(_Section):
     def _random_body_has_a_shape(self) -> "RecipeConfig":
         if self.rm.body == "random" and self.model.source != "scratch":
             raise ValueError("rm.body random needs model.source scratch: only there is the shape of the body known")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_layers_need_adapters(self) -> "RecipeConfig":
+        if self.ppo.lora_layers and not self.model.lora_rank:
+            raise ValueError("ppo.lora_layers needs model.lora_rank > 0: without adapters every block is trained")
         return self
 
     @property

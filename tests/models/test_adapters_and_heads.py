@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from regard.config import ModelConfig, ScratchConfig
+from regard.errors import ConfigError
 from regard.models.heads import RewardModel
 from regard.models.loading import add_lora, build_scratch, merged, save_causal, train_tokenizer
+from regard.models.sequences import (
+    frozen_blocks,
+    make_batch,
+    put_trunk,
+    response_hidden,
+    response_logprobs,
+    with_trunk,
+)
 
 TEXTS = ["a good film", "the film was long, and nobody in it could act", "fine", "no", "what a story this film tells"]
 
@@ -19,9 +28,9 @@ def parts() -> tuple[Any, Any]:
     return build_scratch(ScratchConfig(hidden_size=32, num_layers=2, num_heads=2), tokenizer, 1), tokenizer
 
 
-def with_adapters(model: Any) -> Any:
+def with_adapters(model: Any, last_layers: int = 0) -> Any:
     """Adapters that do something: peft starts them at zero."""
-    adapted = add_lora(model, 4, 1)
+    adapted = add_lora(model, 4, 1, last_layers)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
@@ -60,6 +69,40 @@ def test_merged_model_is_the_adapted_one(parts: tuple[Any, Any], tmp_path: Path)
     ids = torch.randint(3, 250, (2, 9), generator=torch.Generator().manual_seed(0))
     whole = merged(adapted, ModelConfig(source=str(tmp_path / "base"), lora_rank=4), str(tmp_path / "base"))
     assert torch.allclose(whole(input_ids=ids).logits, adapted(input_ids=ids).logits, atol=1e-5)
+
+
+def test_what_the_frozen_blocks_computed_once_gives_the_same_logprobs_and_gradients(parts: tuple[Any, Any]) -> None:
+    model = with_adapters(parts[0].double(), last_layers=1).double()
+    assert frozen_blocks(model) == 1
+    batch = make_batch([[5, 6, 7], [8]], [[9, 10], [11, 12, 13]], 0)
+    once = with_trunk(model, batch)
+    assert once.trunk is not None and not once.trunk.requires_grad
+    # Kept row by row without padding and put together again, as stage 4 does between its epochs.
+    kept = put_trunk(batch, [once.trunk[0, :5].clone(), once.trunk[1, :4].clone()])
+    found = []
+    for given in (batch, once, kept):
+        model.zero_grad()
+        logprobs = response_logprobs(model, response_hidden(model, given), given).logprobs
+        logprobs.sum().backward()
+        grads = [p.grad.clone() for p in model.parameters() if p.requires_grad]
+        with torch.no_grad(), model.disable_adapter():
+            reference = response_logprobs(model, response_hidden(model, given), given).logprobs
+        found.append([logprobs.detach(), reference, *grads])
+    assert (found[0][0] - found[0][1]).abs().max() > 1e-3, "the adapters must matter for this to say anything"
+    for other in found[1:]:
+        for got, want in zip(other, found[0], strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_without_frozen_blocks_nothing_is_kept(parts: tuple[Any, Any]) -> None:
+    batch = make_batch([[5]], [[6]], 0)
+    assert with_trunk(parts[0], batch).trunk is None
+    assert with_trunk(with_adapters(parts[0]), batch).trunk is None
+
+
+def test_more_layers_than_there_are_is_one_sentence(parts: tuple[Any, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"ppo.lora_layers=3, but this model has 2 blocks"):
+        add_lora(parts[0], 4, 1, 3)
 
 
 @pytest.mark.parametrize("texts_per_pass", [1, 2, 3])

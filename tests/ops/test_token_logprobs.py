@@ -34,8 +34,8 @@ def test_step_logprobs_sum_to_the_sequence_logprob():
     assert ops.logprobs_from_logits(logits, tokens).sum().item() == pytest.approx(math.log(probability), abs=1e-12)
 
 
-@given(n=st.integers(0, 9), chunk_size=st.integers(1, 11), seed=st.integers(0, 99))
-def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed):
+@given(n=st.integers(0, 9), chunk_size=st.integers(1, 11), seed=st.integers(0, 99), frozen=st.booleans())
+def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed, frozen):
     draw = torch.Generator().manual_seed(seed)
     hidden = torch.randn(n, 3, dtype=torch.float64, generator=draw)
     weight = torch.randn(7, 3, dtype=torch.float64, generator=draw)
@@ -43,7 +43,7 @@ def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed
     upstream = torch.randn(n, dtype=torch.float64, generator=draw)
     results = []
     for chunked in (True, False):
-        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_(not frozen)
         if chunked:
             out = ops.chunked_logprobs(h, w, tokens, chunk_size=chunk_size, with_entropy=True)
             logprobs, entropy = out.logprobs, out.entropy
@@ -59,13 +59,22 @@ def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
-def test_chunked_logprobs_keeps_no_logits_for_the_backward_pass():
+@pytest.mark.parametrize("frozen", [False, True])
+def test_chunked_logprobs_keeps_no_logits_for_the_backward_pass(frozen):
     hidden = torch.randn(8, 3, requires_grad=True)
-    weight = torch.randn(50, 3, requires_grad=True)
+    weight = torch.randn(50, 3, requires_grad=not frozen)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
         ops.chunked_logprobs(hidden, weight, torch.zeros(8, dtype=torch.long), chunk_size=4)
     assert all(shape != (4, 50) and shape != (8, 50) for shape in kept)
+
+
+def test_logits_by_blocks_of_the_vocabulary_equal_one_product():
+    draw = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 4, dtype=torch.float64, generator=draw)
+    weight = torch.randn(1300, 4, dtype=torch.float64, generator=draw)  # two whole blocks and part of one
+    with torch.no_grad():
+        torch.testing.assert_close(ops.output_logits(hidden, weight), hidden @ weight.T, rtol=1e-12, atol=0)
 
 
 def test_entropy_is_absent_unless_asked_for():
@@ -86,6 +95,10 @@ def test_half_precision_logits_are_normalised_in_float32():
         chunk_size=1,
     )
     assert out.logprobs.item() == pytest.approx(-math.log(1000), abs=1e-5)
+    hidden = torch.ones(1, 2, dtype=torch.bfloat16, requires_grad=True)
+    ops.chunked_logprobs(hidden, torch.eye(2).bfloat16(), torch.tensor([0]), chunk_size=1).logprobs.sum().backward()
+    assert hidden.grad is not None and hidden.grad.dtype == torch.bfloat16
+    assert hidden.grad.tolist() == [[0.5, -0.5]]
 
 
 def test_wrong_shapes_and_chunk_sizes_are_refused():

@@ -8,6 +8,7 @@ from support import metric_rows, micro_run, read_json
 VARIANTS = {
     "separate value model": ["ppo.value_model=separate"],
     "adapters on one backbone": ["model.lora_rank=2", "ppo.learning_rate=0.01"],
+    "adapters on the last block": ["model.lora_rank=2", "ppo.lora_layers=1", "ppo.learning_rate=0.01"],
     "bfloat16 backbone": ["model.lora_rank=2", "model.dtype=bfloat16", "ppo.learning_rate=0.01"],
     "a2c, adaptive KL, temperature": [
         *("ppo.algorithm=a2c", "ppo.epochs=1", "ppo.kl_target=0.5", "ppo.temperature=0.8"),

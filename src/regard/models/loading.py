@@ -115,17 +115,33 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
         )
 
 
-def add_lora(model: Any, rank: int, seed: int) -> Any:
-    """Wrap `model` with LoRA adapters on all linear layers (Hu et al. 2021, alpha = 2·rank, no dropout)."""
+def add_lora(model: Any, rank: int, seed: int, last_layers: int = 0) -> Any:
+    """Wrap `model` with LoRA adapters on all linear layers (Hu et al. 2021, alpha = 2·rank, no dropout), of all
+    Transformer blocks or of the last few.
+
+    Raises:
+        ConfigError: `last_layers` of a model whose blocks are not found, or more than it has.
+    """
     from peft import LoraConfig
 
+    targets: str | list[str] = _linear_layers(model, last_layers) if last_layers else "all-linear"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        wrapped = _wrap(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear"))
+        wrapped = _wrap(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets))
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return wrapped
+
+
+def _linear_layers(model: Any, last_layers: int) -> list[str]:
+    """Names of the linear layers in the last blocks."""
+    blocks = getattr(model.base_model, "layers", None)
+    if blocks is None or last_layers > len(blocks):
+        found = "has no list of blocks" if blocks is None else f"has {len(blocks)} blocks"
+        raise ConfigError(f"ppo.lora_layers={last_layers}, but this model {found}. Set ppo.lora_layers=0.")
+    inside = {id(module) for block in blocks[-last_layers:] for module in block.modules()}
+    return [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and id(m) in inside]
 
 
 class _AdapterLinear(torch.nn.Linear):

@@ -41,9 +41,12 @@ class PolicyAndValue(nn.Module):
         modules = [self.value_head] if self.value_body is None else [self.value_body, self.value_head]
         return [p for module in modules for p in module.parameters() if p.requires_grad]
 
-    def forward(self, batch: SequenceBatch, *, differentiable_entropy: bool = False) -> PolicyOutput:
+    def forward(
+        self, batch: SequenceBatch, *, with_entropy: bool = True, differentiable_entropy: bool = False
+    ) -> PolicyOutput:
+        """Entropy is 0 unless asked for, as a metric or to be differentiated."""
         hidden = response_hidden(self.model, batch)
-        scores = response_logprobs(self.model, hidden, batch, temperature=self.temperature, with_entropy=True)
+        scores = response_logprobs(self.model, hidden, batch, temperature=self.temperature, with_entropy=with_entropy)
         value_hidden = hidden if self.value_body is None else response_hidden(self.value_body, batch)
         entropy = scores.entropy
         if differentiable_entropy:
@@ -85,18 +88,19 @@ class FrozenReference:
 
 
 def load_policy(
-    path: Path, config: ModelConfig, *, value_model: str, temperature: float, seed: int
+    path: Path, config: ModelConfig, *, value_model: str, temperature: float, seed: int, lora_layers: int = 0
 ) -> tuple[PolicyAndValue, FrozenReference]:
-    """Policy, value and reference, all starting from the SFT model at `path`."""
+    """Policy, value and reference, all starting from the SFT model at `path`. Adapters sit on the last
+    `lora_layers` blocks, or on all."""
     dtype = getattr(torch, config.dtype)
     model, tokenizer = load_causal(str(path), dtype)
     value_body = None
     if value_model == "separate":
         value_body, _ = load_causal(str(path), dtype)
         if config.lora_rank:
-            value_body = add_lora(value_body, config.lora_rank, seed + 1)
+            value_body = add_lora(value_body, config.lora_rank, seed + 1, lora_layers)
     if config.lora_rank:
-        model = add_lora(model, config.lora_rank, seed)
+        model = add_lora(model, config.lora_rank, seed, lora_layers)
         reference = FrozenReference(model, temperature, adapters_off=True)
     else:
         frozen, _ = load_causal(str(path), dtype)

@@ -4,11 +4,12 @@ Right padding with causal attention needs no attention mask: a real token never 
 padding cannot change a score. (Generation, where new tokens come on the right, pads on the left: rollout/generator.py.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.ops import chunked_logprobs
 
@@ -27,6 +28,8 @@ class SequenceBatch(NamedTuple):
     """[B, T] True on response tokens, EOS included."""
     positions: Tensor
     """[B, T] where in input_ids the state before each response token lies."""
+    trunk: Tensor | None = None
+    """[B, L, D] hidden states above the frozen first blocks, from `with_trunk`; forward passes then begin there."""
 
 
 def make_batch(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> SequenceBatch:
@@ -59,9 +62,58 @@ def language_head(model: Any) -> Tensor:
     return model.get_output_embeddings().weight
 
 
+ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
+"""Models of which block k needs nothing but the output of block k − 1: no scaled embeddings, no second stream."""
+
+
+def frozen_blocks(model: Any) -> int:
+    """How many of the first blocks carry no adapter while later ones do: policy and reference share what they compute,
+    and so do all epochs of one iteration."""
+    if not hasattr(model, "peft_config") or transformer_body(model).config.model_type not in ONE_STREAM:
+        return 0
+    for index, block in enumerate(transformer_body(model).layers):
+        if any("lora_" in name for name, _ in block.named_parameters()):
+            return index
+    return 0
+
+
+@contextmanager
+def _only(body: Any, blocks: slice, norm: nn.Module) -> Iterator[None]:
+    whole = body.layers, body.norm
+    body.layers, body.norm = body.layers[blocks], norm
+    try:
+        yield
+    finally:
+        body.layers, body.norm = whole
+
+
+@torch.no_grad()
+def with_trunk(model: Any, batch: SequenceBatch) -> SequenceBatch:
+    """The batch with what the frozen first blocks make of it, or as it is if there are none."""
+    count = frozen_blocks(model)
+    if count == 0:
+        return batch
+    body = transformer_body(model)
+    with _only(body, slice(0, count), nn.Identity()):
+        return batch._replace(trunk=body(input_ids=batch.input_ids, use_cache=False).last_hidden_state)
+
+
+def put_trunk(batch: SequenceBatch, rows: Sequence[Tensor]) -> SequenceBatch:
+    """The batch with kept trunk states, one [length, D] a row."""
+    trunk = rows[0].new_zeros((*batch.input_ids.shape, rows[0].shape[-1]))
+    for row, states in enumerate(rows):
+        trunk[row, : len(states)] = states
+    return batch._replace(trunk=trunk)
+
+
 def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
     """[B, T, D] hidden state before each response token: the state s_t = (prompt, y_<t)."""
-    hidden = transformer_body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+    body = transformer_body(model)
+    if batch.trunk is None:
+        hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+    else:
+        with _only(body, slice(frozen_blocks(model), None), body.norm):
+            hidden = body(inputs_embeds=batch.trunk, use_cache=False).last_hidden_state
     index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, index)
 

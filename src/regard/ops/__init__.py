@@ -6,7 +6,13 @@ D width. Logarithms are natural. Every loss takes its denominator from the calle
 
 from regard.ops.advantages import AdvantageOutput, gae, reward_to_go, td_advantages
 from regard.ops.kl import kl_exact, kl_k1, kl_k2, kl_k3
-from regard.ops.logprobs import LogprobOutput, chunked_logprobs, entropy_from_logits, logprobs_from_logits
+from regard.ops.logprobs import (
+    LogprobOutput,
+    chunked_logprobs,
+    entropy_from_logits,
+    logprobs_from_logits,
+    output_logits,
+)
 from regard.ops.losses.dpo import DPOLossOutput, dpo_loss
 from regard.ops.losses.policy import PolicyLossOutput, a2c_loss, ppo_clip_loss
 from regard.ops.losses.ranking import (
@@ -60,6 +66,7 @@ __all__ = [
     "masked_sum",
     "masked_var",
     "masked_whiten",
+    "output_logits",
     "pairwise_loss",
     "plackett_luce_loss",
     "pointwise_loss",

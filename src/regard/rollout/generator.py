@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from regard.models.sequences import language_head, transformer_body
+from regard.ops import output_logits
 from regard.rollout.protocols import Generated
 
 
@@ -39,18 +41,12 @@ class PolicyGenerator:
         rows = torch.arange(batch)  # rows in the forward pass; those that have ended leave it, and the cache
         alive = torch.ones(batch, dtype=torch.bool)
         cache = DynamicCache()
-        # An index copies the last position. The number 1 would slice it, and the product with a slice of a long prompt
-        # first copies the output embedding once per row, which takes seconds.
-        last = torch.tensor([-1])
+        body, head = transformer_body(self.model), language_head(self.model)
         for t in range(cap):
-            logits = self.model(
-                input_ids=ids,
-                attention_mask=attention,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=last,
-            ).logits[:, -1]
+            hidden = body(
+                input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+            ).last_hidden_state[:, -1]
+            logits = output_logits(hidden, head.to(hidden.dtype))
             tokens, token_logprobs = sample(logits, uniforms[rows, t], self.temperature)
             for row, token, logprob in zip(rows.tolist(), tokens.tolist(), token_logprobs.tolist(), strict=True):
                 responses[row].append(token)

@@ -81,7 +81,8 @@ def run_recipe(
     """
     check_sinks(sinks)
     world = start_world()
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
+    if config.threads or world.size > 1:
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
     torch.use_deterministic_algorithms(True)
     plain = config.model_dump(mode="json")
     run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
@@ -188,6 +189,7 @@ def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference,
         value_model=config.ppo.value_model,
         temperature=config.ppo.temperature,
         seed=derive(config.seed, "ppo", "lora"),
+        lora_layers=config.ppo.lora_layers,
     )
     reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
     tokenizer = policy.tokenizer

@@ -25,7 +25,7 @@ from regard.errors import RunLogError
 from regard.models.checkpoints import trained_parameters
 from regard.models.loading import save_causal
 from regard.models.policy import PolicyAndValue, PolicyOutput
-from regard.models.sequences import SequenceBatch, make_batch
+from regard.models.sequences import SequenceBatch, make_batch, put_trunk, with_trunk
 from regard.ops import (
     AdvantageOutput,
     PolicyLossOutput,
@@ -145,6 +145,8 @@ class Rollouts:
     ref_logprobs: Tensor
     old_values: Tensor
     entropy: Tensor
+    trunk: list[Tensor] | None = None
+    """[length, D] per row, what the frozen first blocks make of it; None where every block is trained."""
 
 
 def run_ppo(
@@ -297,12 +299,16 @@ def sample_and_score(
     if isinstance(parts.scorer, SumScorer):
         judged["main_score"] = [main / reward_scale for main in parts.scorer.main(prompt_texts, texts)]
     per_token: list[tuple[list[float], ...]] = []
+    trunk: list[Tensor | None] = []
     for rows in micro_batches(list(range(len(own))), config.micro_batch_size):
         batch = make_batch([own[r].tokens for r in rows], [generated.responses[r] for r in rows], pad)
+        batch = with_trunk(policy.model, batch)
         out = policy(batch)
         ref_logprobs = parts.reference.logprobs(batch)
         for i, row in enumerate(rows):
             length = len(generated.responses[row])
+            kept = None if batch.trunk is None else batch.trunk[i, : len(own[row].tokens) + length].clone()
+            trunk.append(kept)
             per_token.append(
                 tuple(x[i, :length].tolist() for x in (out.logprobs, ref_logprobs, out.values, out.entropy))
             )
@@ -315,12 +321,13 @@ def sample_and_score(
                 generated.logprobs,
                 scores,
                 per_token,
+                trunk,
                 *judged.values(),
                 strict=True,
             )
         )
     )
-    responses, texts, finished, generator_logprobs, scores, per_token, *judgements = map(
+    responses, texts, finished, generator_logprobs, scores, per_token, trunk, *judgements = map(
         list, zip(*everything, strict=True)
     )
     batch = make_batch([p.tokens for p in prompts], responses, pad)
@@ -336,6 +343,7 @@ def sample_and_score(
         dict(zip(judged, judgements, strict=True)),
         batch,
         *padded,
+        trunk=[states for states in trunk if states is not None] or None,
     )
 
 
@@ -378,12 +386,14 @@ def run_update(
                 batch = make_batch(
                     [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
                 )
+                if rollouts.trunk is not None:
+                    batch = put_trunk(batch, [rollouts.trunk[r] for r in micro])
                 width = batch.tokens.shape[1]
                 rows_of = (
                     rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.old_values, advantages, returns
                 )  # fmt: skip
                 minibatch = Minibatch(batch, *(x[micro, :width] for x in rows_of))
-                out = policy(batch, differentiable_entropy=config.entropy_coef > 0)
+                out = policy(batch, with_entropy=False, differentiable_entropy=config.entropy_coef > 0)
                 surrogate = policy_loss(config, out, minibatch, num_loss_tokens)
                 value = value_loss(config, out, minibatch, num_loss_tokens)
                 entropy = (out.entropy * batch.response_mask).sum() / num_loss_tokens

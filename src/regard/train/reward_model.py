@@ -32,7 +32,7 @@ MARGIN_BINS = (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)
 """Edges, in rating points, of the table that sets accuracy beside human agreement."""
 
 
-DEV_PAIRS = 1500
+DEV_PAIRS = 900
 """Pairs of the dev split, in whole groups, scored after each eighth of the stage; the whole test split is scored once,
 at the end."""
 
