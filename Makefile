@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow lint docs sabotage
 
-demo: .venv/.ready
+demo: .venv/.train
 	$(BIN)/regard run movie-sentiment
 
 test: .venv/.ready
@@ -22,8 +22,12 @@ sabotage: .venv/.ready
 	$(BIN)/python benchmarks/sabotage_ops.py
 
 # torch comes first and alone: an open range would draw in the GPU build and gigabytes with it.
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.train: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train]'
+	touch $@
+
+.venv/.ready: .venv/.train
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
 	touch $@

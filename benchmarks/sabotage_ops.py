@@ -85,12 +85,12 @@ MUTATIONS = [
         ("chunked_logprobs", "torch.cat(entropies) if with_entropy else None", "torch.cat(entropies)"),
         ("_chunk", "entropy_from_logits(logits.detach())", "entropy_from_logits(logits)"),
         ("_chunk", "at_least_float32(output_logits(hidden, weight))", "output_logits(hidden, weight) / 2"),
-        ("_FrozenEmbedding", "logits.sub_(logits.logsumexp(-1, keepdim=True))", "logits"),
+        ("_FrozenEmbedding", "torch.log_softmax(logits, -1)", "logits"),
         ("_FrozenEmbedding", "at_least_float32(weight[tokens]) - at_least_float32(expected)",
          "at_least_float32(weight[tokens]) + at_least_float32(expected)"),
         ("_FrozenEmbedding", "(upstream.unsqueeze(-1) * direction)", "direction"),
         ("_FrozenEmbedding", "ctx.mark_non_differentiable(entropy)", "pass"),
-        ("_FrozenEmbedding", ".to(ctx.dtype), None, None, None", ", None, None, None"),
+        ("_FrozenEmbedding", "-(logprobs.exp() * logprobs)", "(logprobs.exp() * logprobs)"),
         ("output_logits", "slice(start, start + VOCABULARY_BLOCK)", "slice(start, start + VOCABULARY_BLOCK - 1)"),
     ),
     *mutations(
@@ -260,9 +260,9 @@ MUTATIONS = [
 
 
 def mutate(source: str, mutation: Mutation) -> str:
-    """Replace the one occurrence of `old` after the docstring of the function."""
+    """Replace the one occurrence of `old` after the docstring of the function or class."""
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == mutation.function:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == mutation.function:
             first = node.body[1] if ast.get_docstring(node) else node.body[0]
             lines = source.splitlines(keepends=True)
             body = "".join(lines[first.lineno - 1 : node.end_lineno])

@@ -189,6 +189,11 @@ class PPOConfig(_Optimisation):
         description="adapters on so many of the last Transformer blocks; 0 is all. What the blocks below make of a "
         "rollout is then computed once per iteration; needs model.lora_rank",
     )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="draws of stage 4 alone, to repeat it on the same SFT and reward model; by default the run's seed",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -248,6 +253,11 @@ class RecipeConfig(_Section):
         if self.ppo.lora_layers and not self.model.lora_rank:
             raise ValueError("ppo.lora_layers needs model.lora_rank > 0: without adapters every block is trained")
         return self
+
+    @property
+    def ppo_seed(self) -> int:
+        """Seed of every draw of stage 4."""
+        return self.seed if self.ppo.seed is None else self.ppo.seed
 
     @property
     def stages(self) -> tuple[str, ...]:

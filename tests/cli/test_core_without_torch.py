@@ -34,6 +34,8 @@ ALLOWED = {
     "review": {"runlog"},
     "report": {"review", "runlog"},
     "lab": {"train", "rollout", "models", "data", "ops", "runlog", "review"},
+    "verify": {"train", "rollout", "models", "data", "ops", "runlog", "review"},
+    "compare": {"runlog"},
     "integrations": {"runlog"},
 }
 """Package → packages of ours it may import; single modules (errors, config, stages, text) are open to all but ops."""

@@ -77,6 +77,19 @@ def test_logits_by_blocks_of_the_vocabulary_equal_one_product():
         torch.testing.assert_close(ops.output_logits(hidden, weight), hidden @ weight.T, rtol=1e-12, atol=0)
 
 
+def test_a_frozen_copy_gives_the_same_bits_as_a_trained_embedding():
+    """Or the KL of a policy to its own copy would not be exactly 0."""
+    draw = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(5, 8, generator=draw), torch.randn(700, 8, generator=draw)
+    tokens = torch.randint(700, (5,), generator=draw)
+    with torch.no_grad():
+        trained, frozen = (
+            ops.chunked_logprobs(hidden, weight.clone().requires_grad_(grad), tokens, chunk_size=3).logprobs
+            for grad in (True, False)
+        )
+    assert torch.equal(trained, frozen)
+
+
 def test_entropy_is_absent_unless_asked_for():
     out = ops.chunked_logprobs(torch.ones(2, 3), torch.ones(4, 3), torch.tensor([0, 1]), chunk_size=1)
     assert out.entropy is None

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import regard
-from regard.cli import data, doctor, explain, lab, review, run
+from regard.cli import compare, data, doctor, explain, lab, review, run, verify
 from regard.errors import RegardError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("report")(run.report)
 app.command("review")(review.review)
+app.command("compare")(compare.compare)
+app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.add_typer(run.train_app, name="train")

@@ -127,13 +127,13 @@ class _FrozenEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits = at_least_float32(output_logits(hidden, weight))
-        entropy = entropy_from_logits(logits) if with_entropy else logits.new_empty(0)
-        logprobs = logits.sub_(logits.logsumexp(-1, keepdim=True))
+        logprobs = torch.log_softmax(logits, -1)  # as `_chunk` does: equal weights then have a KL of exactly 0
         chosen = logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        # A product of finite rows has no logit of −inf, so 0·log 0 needs no care here.
+        entropy = -(logprobs.exp() * logprobs).sum(-1) if with_entropy else logits.new_empty(0)
         if ctx.needs_input_grad[0]:
             expected = logprobs.exp_().to(weight.dtype) @ weight
             ctx.save_for_backward(at_least_float32(weight[tokens]) - at_least_float32(expected))
-            ctx.dtype = hidden.dtype
         ctx.mark_non_differentiable(entropy)
         return chosen, entropy
 
@@ -141,7 +141,7 @@ class _FrozenEmbedding(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (direction,) = ctx.saved_tensors
-        return (upstream.unsqueeze(-1) * direction).to(ctx.dtype), None, None, None
+        return upstream.unsqueeze(-1) * direction, None, None, None  # autograd casts to the dtype of `hidden`
 
 
 def output_logits(hidden: Tensor, weight: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def paired_bootstrap(before: Sequence[float], after: Sequence[float], resamples:
 
 
 def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts: list[Prompt]) -> dict[str, Any]:
-    """Write stages/eval/samples.json and return the part of summary.json that speaks of quality."""
+    """Return the part of summary.json that speaks of quality; write stages/eval/samples.json, and judged.json with
+    every measure of every answer."""
     config, seed = context.config, context.config.seed
     noise = uniforms(len(prompts), config.ppo.max_response_tokens, 0, "eval")
     before = _answers(reference.active, parts, reference, prompts, noise, context)
@@ -70,6 +71,8 @@ def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts
         for i, prompt in enumerate(prompts[:SAMPLES_SHOWN])
     ]
     context.run.write_json("stages/eval/samples.json", samples)
+    whole = {name: {"sft": before[name], "policy": after[name]} for name in ("score", *parts.judges)}
+    context.run.write_json("stages/eval/judged.json", whole)
     judged = {
         name: paired_bootstrap(before[name], after[name], config.eval.bootstrap, seed)
         for name in ("gold", "score", *(j for j in parts.judges if j != "gold"))

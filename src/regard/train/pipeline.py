@@ -13,13 +13,19 @@ import torch
 from regard.config import RecipeConfig
 from regard.data.assets import fetch
 from regard.data.ratings import kept_means
-from regard.errors import ConfigError
-from regard.models.checkpoints import file_sha256, weights_sha256, whole_or_nothing
+from regard.errors import ConfigError, RunLogError
+from regard.models.checkpoints import (
+    file_sha256,
+    replace_directory,
+    weights_sha256,
+    whole_or_nothing,
+)
 from regard.models.heads import RewardModel
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
 from regard.rollout.protocols import Prompt, Scorer
+from regard.runlog.jsonl import parse_object
 from regard.runlog.reader import read_run
 from regard.runlog.sinks import check_sinks, make_sink
 from regard.runlog.writer import RunWriter
@@ -66,6 +72,7 @@ def run_recipe(
     resume: bool = False,
     only: str | None = None,
     start_from: Path | None = None,
+    from_step: int = 0,
     sinks: tuple[str, ...] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def run_recipe(
     Args:
         sinks: where metrics go beside the record: tensorboard, wandb, trackio.
         start_from: another run whose finished stages are taken over as far as the configurations agree.
+        from_step: of that run's stage 4, the checkpoint to go on from; its steps until then are taken over too.
 
     Raises:
         RegardError: see `RunWriter` for a directory in use or another configuration; `check_order` for a stage that is
@@ -91,6 +99,8 @@ def run_recipe(
             run.sinks += [make_sink(name, out, run.id, plain) for name in sinks]
         if start_from is not None and world.rank == 0 and not run.resumed:
             adopt_stages(start_from, config, run)
+            if from_step:
+                adopt_steps(start_from, config, run, from_step)
         world.barrier()
         return _run_stages(Context(config, run, world, quiet), only)
     finally:
@@ -118,6 +128,41 @@ def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str
         run.set_stage(stage, "done", **numbers, adopted_from=str(source.resolve()))
         adopted.append(stage)
     return adopted
+
+
+def adopt_steps(source: Path, config: RecipeConfig, run: RunWriter, step: int) -> None:
+    """Copy the checkpoint of `source` after `step` iterations of stage 4, and its record until there.
+
+    A checkpoint carries the coefficient that the KL controller had reached; where the configuration asks for another
+    one than the old configuration did, it begins anew from that.
+
+    Raises:
+        RunLogError: no such checkpoint.
+    """
+    old = source / "stages" / "ppo"
+    checkpoint = old / "checkpoints" / f"step-{step:08d}"
+    if not (checkpoint / "state.json").is_file():
+        raise RunLogError(
+            f"{source} keeps no checkpoint of step {step} of stage 4. Set ppo.keep_every to keep some, or fork at 0."
+        )
+    target = run.path / "stages" / "ppo"
+    with whole_or_nothing(target / "checkpoints" / ".partial-fork", target):
+        (target / "rollouts").mkdir(parents=True, exist_ok=True)
+        for name in ("metrics.jsonl", "events.jsonl"):
+            lines = (old / name).read_bytes().splitlines() if (old / name).is_file() else []
+            rows = [(line, parse_object(line)) for line in lines]
+            kept = [line + b"\n" for line, row in rows if row is not None and row.get("step", 0) <= step]
+            (target / name).write_bytes(b"".join(kept))
+        for number, path in read_run(source).stages["ppo"].rollout_files.items():
+            if number <= step:
+                shutil.copy2(path, target / "rollouts" / path.name)
+        partial = target / "checkpoints" / ".partial-fork"
+        shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+        state = json.loads((partial / "state.json").read_text(encoding="utf-8"))
+        if _value(read_run(source).config, "ppo.kl_coef") != config.ppo.kl_coef:
+            state["kl_coef"] = config.ppo.kl_coef
+        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        replace_directory(partial, target / "checkpoints" / checkpoint.name)
 
 
 def _value(config: dict[str, Any], key: str) -> Any:
@@ -188,7 +233,7 @@ def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference,
         config.model,
         value_model=config.ppo.value_model,
         temperature=config.ppo.temperature,
-        seed=derive(config.seed, "ppo", "lora"),
+        seed=derive(config.ppo_seed, "ppo", "lora"),
         lora_layers=config.ppo.lora_layers,
     )
     reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
@@ -204,7 +249,7 @@ def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference,
             temperature=config.ppo.temperature,
         ),
         scorer=reward_model,
-        source=ReviewPrompts(pool, config.ppo.batch_size, config.seed),
+        source=ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed),
         kl_controller=make_kl_controller(config.ppo),
         judges=make_judges(config, corpus),
     )

@@ -161,7 +161,7 @@ def run_ppo(
     Raises:
         RunLogError: a step-0 invariant does not hold, or a frozen model changed; not with `on_broken="record"`.
     """
-    config, world, seed = context.config.ppo, context.world, context.config.seed
+    config, world, seed = context.config.ppo, context.world, context.config.ppo_seed
     log, policy = context.run.stage("ppo"), parts.policy
     reward_scale = score_scale(config, parts.scorer)
     parameters = trained_parameters({"policy": policy})
@@ -298,19 +298,20 @@ def sample_and_score(
     judged = {name: judge.score(prompt_texts, texts) for name, judge in parts.judges.items()}
     if isinstance(parts.scorer, SumScorer):
         judged["main_score"] = [main / reward_scale for main in parts.scorer.main(prompt_texts, texts)]
-    per_token: list[tuple[list[float], ...]] = []
-    trunk: list[Tensor | None] = []
-    for rows in micro_batches(list(range(len(own))), config.micro_batch_size):
+    per_token: dict[int, tuple[list[float], ...]] = {}
+    trunk: dict[int, Tensor | None] = {}
+    lengths = [len(prompt.tokens) + len(response) for prompt, response in zip(own, generated.responses, strict=True)]
+    by_length = sorted(range(len(own)), key=lambda row: lengths[row])  # less padding per pass
+    for rows in micro_batches(by_length, config.micro_batch_size):
         batch = make_batch([own[r].tokens for r in rows], [generated.responses[r] for r in rows], pad)
         batch = with_trunk(policy.model, batch)
         out = policy(batch)
         ref_logprobs = parts.reference.logprobs(batch)
         for i, row in enumerate(rows):
             length = len(generated.responses[row])
-            kept = None if batch.trunk is None else batch.trunk[i, : len(own[row].tokens) + length].clone()
-            trunk.append(kept)
-            per_token.append(
-                tuple(x[i, :length].tolist() for x in (out.logprobs, ref_logprobs, out.values, out.entropy))
+            trunk[row] = None if batch.trunk is None else batch.trunk[i, : lengths[row]].clone()
+            per_token[row] = tuple(
+                x[i, :length].tolist() for x in (out.logprobs, ref_logprobs, out.values, out.entropy)
             )
     everything = world.gather(
         list(
@@ -320,18 +321,18 @@ def sample_and_score(
                 generated.finished,
                 generated.logprobs,
                 scores,
-                per_token,
-                trunk,
+                [per_token[row] for row in range(len(own))],
+                [trunk[row] for row in range(len(own))],
                 *judged.values(),
                 strict=True,
             )
         )
     )
-    responses, texts, finished, generator_logprobs, scores, per_token, trunk, *judgements = map(
+    responses, texts, finished, generator_logprobs, scores, tokens, states, *judgements = map(
         list, zip(*everything, strict=True)
     )
     batch = make_batch([p.tokens for p in prompts], responses, pad)
-    padded = [_pad([row[k] for row in per_token], batch.tokens.shape[1]) for k in range(4)]
+    padded = [_pad([row[k] for row in tokens], batch.tokens.shape[1]) for k in range(4)]
     clock.append(time.monotonic())
     return Rollouts(
         prompts,
@@ -343,7 +344,7 @@ def sample_and_score(
         dict(zip(judged, judgements, strict=True)),
         batch,
         *padded,
-        trunk=[states for states in trunk if states is not None] or None,
+        trunk=[kept for kept in states if kept is not None] or None,
     )
 
 
@@ -375,7 +376,7 @@ def run_update(
     factor = schedule(step, config.steps, config.warmup_steps)
     size = config.batch_size // config.num_minibatches
     for epoch in range(config.epochs):
-        order = epoch_order(config.batch_size, epoch, context.config.seed, "ppo", step)
+        order = epoch_order(config.batch_size, epoch, context.config.ppo_seed, "ppo", step)
         epoch_sums = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
         for rows in micro_batches(order, size):
             num_loss_tokens = sum(len(rollouts.responses[r]) for r in rows)

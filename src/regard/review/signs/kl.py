@@ -395,6 +395,8 @@ def _share(steps: NDArray[np.int64], expected: Floats, taken: Floats, metric: st
     distinct, place = np.unique(steps, return_inverse=True)
     size = np.bincount(place, weights=expected**2)
     known = size > 1e-12
+    if not known.any():
+        return unknown("The KL is 0, so no term of it can be seen.", "kl/policy_ref_k1/seq_sum above 0")
     shares = np.bincount(place, weights=expected * taken)[known] / size[known]
     series = Reading(metric, distinct[known], shares)
     late = float(np.median(shares[-max(3, len(shares) // 4) :]))
