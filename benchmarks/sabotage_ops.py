@@ -88,7 +88,7 @@ MUTATIONS = [
         ("_FrozenEmbedding", "torch.log_softmax(logits, -1)", "logits"),
         ("_FrozenEmbedding", "at_least_float32(weight[tokens]) - at_least_float32(expected)",
          "at_least_float32(weight[tokens]) + at_least_float32(expected)"),
-        ("_FrozenEmbedding", "(upstream.unsqueeze(-1) * direction)", "direction"),
+        ("_FrozenEmbedding", "upstream.unsqueeze(-1) * direction", "direction"),
         ("_FrozenEmbedding", "ctx.mark_non_differentiable(entropy)", "pass"),
         ("_FrozenEmbedding", "-(logprobs.exp() * logprobs)", "(logprobs.exp() * logprobs)"),
         ("output_logits", "slice(start, start + VOCABULARY_BLOCK)", "slice(start, start + VOCABULARY_BLOCK - 1)"),
