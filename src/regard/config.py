@@ -298,7 +298,7 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
         raise ConfigError(f"{path}:1: a recipe is a mapping of sections. Start from a copy of recipes/tiny.yaml.")
     raw.setdefault("recipe", path.stem)
     for override in overrides or []:
-        _apply_override(raw, override)
+        put_value(raw, *split_override(override))
     return parse_config(raw, str(path))
 
 
@@ -309,20 +309,44 @@ def parse_config(raw: dict[str, Any], where: str) -> RecipeConfig:
         raise ConfigError(_one_sentence(error, where)) from error
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def split_override(override: str, option: str = "--set") -> tuple[str, Any]:
+    """`a.b=c` as dotted key and value.
+
+    Raises:
+        ConfigError: no '=', or a value that is no YAML.
+    """
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise ConfigError(f"--set {override!r} has no '='. Type for example --set ppo.kl_coef=0.05.")
-    *parents, last = key.strip().split(".")
+        raise ConfigError(f"{option} {override!r} has no '='. Type for example {option} ppo.kl_coef=0.05.")
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option} {override!r}: the value is not valid YAML. Quote it.") from error
+
+
+def put_value(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, known or not; `parse_config` knows which are.
+
+    Raises:
+        ConfigError: a part before the last is a value.
+    """
+    *parents, last = key.split(".")
     node = raw
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a section. Check the key.")
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML. Quote it.") from error
+            raise ConfigError(f"{key}: {parent!r} is a value, not a section. Check the key.")
+    node[last] = value
+
+
+def value_at(plain: dict[str, Any], key: str) -> Any:
+    """The value under a dotted key. Raises KeyError where there is none."""
+    value: Any = plain
+    for part in key.split("."):
+        if not isinstance(value, dict):
+            raise KeyError(key)
+        value = value[part]
+    return value
 
 
 def _one_sentence(error: ValidationError, where: str) -> str:

@@ -25,6 +25,16 @@ NEEDS: dict[str, frozenset[str]] = {
 initial policy."""
 
 
+_BEGINNING = ("seed", "model", "data.reviews", "eval.num_prompts")
+STAGE_READS: dict[str, tuple[str, ...]] = {
+    "pretrain": (*_BEGINNING, "pretrain"),
+    "sft": (*_BEGINNING, "pretrain", "data.prompt_tokens", "sft"),
+    # score calibration samples from the SFT model, so the cap and the temperature count too
+    "rm": (*_BEGINNING, "pretrain", "data", "sft", "rm", "ppo.max_response_tokens", "ppo.temperature"),
+}
+"""Configuration keys that decide the outcome of each stage before stage 4."""
+
+
 def check_order(done: set[str], stage: str) -> None:
     """Refuse to start a stage before what it needs.
 

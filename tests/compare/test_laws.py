@@ -44,6 +44,12 @@ def test_gold_that_only_rises_has_no_peak() -> None:
     assert fit.peak_kl is None and fit.peak_ci95 is None and not fit.peak_seen
 
 
+def test_gold_that_only_falls_is_greatest_at_the_reference() -> None:
+    kl = np.linspace(0, 9, 20)
+    fit = fit_law("best-of-n", kl, curve("best-of-n", -0.1, 0.05, kl))
+    assert fit is not None and fit.peak_kl == 0.0 and not fit.peak_seen
+
+
 def test_the_interval_holds_the_truth_in_most_draws_and_shrinks_with_less_noise() -> None:
     kl = np.linspace(0, 12, 60)
     inside, widths = 0, {0.02: 0.0, 0.005: 0.0}
@@ -61,6 +67,7 @@ def test_the_interval_holds_the_truth_in_most_draws_and_shrinks_with_less_noise(
 def test_too_few_points_or_one_distance_is_no_fit() -> None:
     assert fit_law("RL", np.arange(7.0), np.arange(7.0)) is None
     assert fit_law("RL", np.full(20, 3.0), np.arange(20.0)) is None
+    assert fit_law("RL", np.arange(20.0), np.full(20, 0.5)) is None
     kl = np.linspace(0, 9, 20)
     kl[:13] = np.nan
     assert fit_law("RL", kl, np.arange(20.0)) is None

@@ -94,6 +94,14 @@ def test_what_the_frozen_blocks_computed_once_gives_the_same_logprobs_and_gradie
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
+def test_a_model_that_stands_apart_does_not_begin_above_anothers_trunk(parts: tuple[Any, Any]) -> None:
+    apart = build_scratch(ScratchConfig(hidden_size=32, num_layers=2, num_heads=2), parts[1], 7)
+    batch = make_batch([[5, 6]], [[7, 8]], 0)
+    kept = with_trunk(with_adapters(parts[0], last_layers=1), batch)
+    assert kept.trunk is not None
+    assert torch.equal(response_hidden(apart, kept), response_hidden(apart, batch))
+
+
 def test_without_frozen_blocks_nothing_is_kept(parts: tuple[Any, Any]) -> None:
     batch = make_batch([[5]], [[6]], 0)
     assert with_trunk(parts[0], batch).trunk is None

@@ -44,14 +44,17 @@ def test_an_unchanged_fork_from_the_middle_ends_with_the_same_weights_and_the_sa
     assert read_run(fork).stages["ppo"].rollout_steps == run.stages["ppo"].rollout_steps
 
 
-def test_a_fork_with_another_coefficient_starts_with_it(kept: Path, tmp_path: Path) -> None:
+def test_a_fork_with_another_coefficient_starts_with_it_also_after_a_kill_before_stage_4(
+    kept: Path, tmp_path: Path
+) -> None:
     from regard.config import parse_config
     from regard.runlog.reader import read_run
     from regard.train.pipeline import run_recipe
     from regard.verify.arms import changed_config
 
     config = changed_config(parse_config(read_run(kept).config, "test"), {"ppo.kl_coef": 0.7})
-    run_recipe(config, tmp_path / "fork", argv=[], start_from=kept, from_step=3, quiet=True)
+    run_recipe(config, tmp_path / "fork", argv=[], start_from=kept, only="rm", quiet=True)  # begun, no stage 4 yet
+    run_recipe(config, tmp_path / "fork", argv=[], resume=True, start_from=kept, from_step=3, quiet=True)
     rows = metric_rows(tmp_path / "fork", "ppo")
     assert [rows[step]["kl/coef/value"] for step in (3, 4)] == [pytest.approx(0.1), pytest.approx(0.7)]
 
@@ -89,7 +92,10 @@ def test_a_budget_that_does_not_suffice_is_undecided_and_says_so(kept: Path, tmp
     ("words", "says"),
     [
         (("--fix", "ppo.kl_coef=0.1"), "already has ppo.kl_coef=0.1"),
-        (("--fix", "ppo.kl_cof=0.5"), "ppo.kl_cof"),
+        (("--fix", "ppo.kl_cof=0.5"), "kl_coef"),
+        (("--fix", "pro.kl_coef=0.5"), "pro"),
+        (("--fix", "ppo.kl_coef.x=0.5"), "is a value, not a section"),
+        (("--cause", "D1", "--fix", "ppo.kl_coef=0.5"), "Nothing to verify"),
         (("--fix", "ppo.kl_coef"), "has no '='"),
         (("--fix", "ppo.kl_coef=-1"), "kl_coef"),
         (("--budget", "soon"), "--budget takes"),
@@ -100,6 +106,21 @@ def test_what_cannot_be_verified_is_one_sentence(kept: Path, words: tuple[str, .
     done = regard("verify", str(kept), *words)
     assert done.returncode == 2
     assert says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "step"),
+    [("ppo.kl_coef", 2), ("ppo.steps", 0), ("ppo.max_response_tokens", 0), ("rm.epochs", 0), ("sft.steps", 0)],
+)
+def test_a_change_that_earlier_stages_read_begins_at_the_start(kept: Path, key: str, step: int) -> None:
+    from regard.review.causes import all_causes
+    from regard.review.diagnosis import Diagnosis
+    from regard.review.outcome import Onset
+    from regard.verify.experiment import Trial, fork_step
+
+    onset = Onset(4, (3, 5))
+    cause = Diagnosis(all_causes()["K1"], 1.0, "diagnosed", (), (), (), (), onset, onset, (), ())
+    assert fork_step(kept, [Trial(cause, {key: 1})]) == step
 
 
 def test_a_run_made_elsewhere_is_one_sentence(kept: Path, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
+from regard.config import split_override
 from regard.errors import ConfigError
 from regard.report.overlay_html import render_verify_html
 from regard.report.verify_text import render_verify_text
@@ -41,7 +41,7 @@ def verify(
     result = verify_run(
         path,
         cause=cause,
-        fix=_changes(fix) if fix else None,
+        fix=dict(split_override(word, "--fix") for word in fix) if fix else None,
         seeds=seeds,
         max_seeds=max_seeds,
         budget=_seconds(budget) if budget else None,
@@ -57,19 +57,6 @@ def verify(
     else:
         print(render_verify_text(result) + f"\nPage: {place / 'verify.html'}")
     return 0 if result["outcome"] == "proven" else 1
-
-
-def _changes(words: list[str]) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for word in words:
-        key, sign, text = word.partition("=")
-        if not sign or not key:
-            raise ConfigError(f"--fix {word!r} has no '='. Type for example --fix ppo.kl_coef=0.1.")
-        try:
-            changes[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--fix {word!r}: the value is not valid YAML. Quote it.") from error
-    return changes
 
 
 def _seconds(text: str) -> float:

@@ -63,11 +63,11 @@ def fit_law(law: Law, kl: Floats, gold: Floats) -> LawFit | None:
         kl: [N] nats per sequence; an estimate below 0 counts as 0.
         gold: [N] by the independent judge.
     Returns:
-        None for fewer than eight points, or points that all lie at one distance.
+        None for fewer than eight points, or points that all lie at one distance or have the same gold.
     """
     finite = np.isfinite(kl) & np.isfinite(gold)
     distance, gold = np.sqrt(np.maximum(kl[finite], 0.0)), gold[finite]
-    if len(gold) < MIN_POINTS or np.ptp(distance) == 0:
+    if len(gold) < MIN_POINTS or np.ptp(distance) == 0 or np.ptp(gold) == 0:
         return None
     design = _design(law, distance)
     fitted = _solve(design, gold)
@@ -77,8 +77,7 @@ def fit_law(law: Law, kl: Floats, gold: Floats) -> LawFit | None:
     many = np.array([_solve(design[rows], gold[rows]) for rows in draws])
     alpha_ci, beta_ci = (_interval(many[:, column]) for column in (1, 2))
     peak = _peak(law, fitted[1], fitted[2])
-    turning = many[many[:, 2] > 0]
-    peaks = [found for row in turning if (found := _peak(law, row[1], row[2])) is not None]
+    peaks = [found for row in many if (found := _peak(law, row[1], row[2])) is not None]
     sure = peak is not None and len(peaks) >= 0.975 * RESAMPLES
     return LawFit(
         law,
@@ -87,7 +86,7 @@ def fit_law(law: Law, kl: Floats, gold: Floats) -> LawFit | None:
         float(fitted[2]),
         alpha_ci,
         beta_ci,
-        1 - rest / total if total > 0 else float("nan"),
+        1 - rest / total,
         peak,
         _interval(np.array(peaks)) if sure else None,
         peak is not None and float(distance.min() ** 2) < peak < float(distance.max() ** 2),
@@ -109,8 +108,9 @@ def _solve(design: Floats, gold: Floats) -> Floats:
 def _peak(law: Law, alpha: float, beta: float) -> float | None:
     if beta <= 0:
         return None
-    exponent = min(alpha / beta - 1, 300.0)  # beyond e^600 nats it does not matter where
-    return float((alpha / (2 * beta)) ** 2) if law == "best-of-n" else float(np.exp(2 * exponent))
+    if law == "best-of-n":
+        return max(float(alpha / (2 * beta)), 0.0) ** 2  # gold that falls from the start is greatest at the reference
+    return float(np.exp(2 * min(alpha / beta - 1, 300.0)))  # beyond e^600 nats it does not matter where
 
 
 def _interval(values: Floats) -> tuple[float, float]:

@@ -141,14 +141,16 @@ def frontier(run: RunLog) -> dict[str, Any]:
         return {"run": str(run.path), "missing": missing}
     kl, gold = stage.metrics[KL], stage.metrics[GOLD]
     steps, at_kl, at_gold = np.intersect1d(kl.steps, gold.steps, return_indices=True)
-    fits = [fit for law in LAWS if (fit := fit_law(law, kl.values[at_kl], gold.values[at_gold])) is not None]
+    finite = np.isfinite(kl.values[at_kl]) & np.isfinite(gold.values[at_gold])
+    steps, distance, quality = steps[finite], kl.values[at_kl][finite], gold.values[at_gold][finite]
+    fits = [fit for law in LAWS if (fit := fit_law(law, distance, quality)) is not None]
     return {
         "run": str(run.path),
         "steps": steps.tolist(),
-        "kl": kl.values[at_kl].tolist(),
-        "gold": gold.values[at_gold].tolist(),
-        "laws": [asdict(fit) for fit in fits],
-        "checkpoint": best_checkpoint(steps, gold.values[at_gold], run.path),
+        "kl": distance.tolist(),
+        "gold": quality.tolist(),
+        "laws": [asdict(fit) | {"fitted": fit.at(distance).tolist()} for fit in fits],
+        "checkpoint": best_checkpoint(steps, quality, run.path),
     }
 
 
@@ -158,8 +160,6 @@ def best_checkpoint(steps: NDArray[np.int64], gold: Floats, path: Path) -> dict[
     The last step is taken unless an earlier one is surely better: by more than the best of so many stretches reaches by
     chance (normal, 5 % shared among them after Bonferroni), with the scatter of gold around its smoothed course.
     """
-    finite = np.isfinite(gold)
-    steps, gold = steps[finite], gold[finite]
     width = max(3, len(gold) // 10)
     if len(gold) < 2 * width:
         return None

@@ -109,10 +109,11 @@ def put_trunk(batch: SequenceBatch, rows: Sequence[Tensor]) -> SequenceBatch:
 def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
     """[B, T, D] hidden state before each response token: the state s_t = (prompt, y_<t)."""
     body = transformer_body(model)
-    if batch.trunk is None:
+    count = frozen_blocks(model)
+    if batch.trunk is None or count == 0:  # a model that stands apart has no trunk to begin above
         hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
     else:
-        with _only(body, slice(frozen_blocks(model), None), body.norm):
+        with _only(body, slice(count, None), body.norm):
             hidden = body(inputs_embeds=batch.trunk, use_cache=False).last_hidden_state
     index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, index)

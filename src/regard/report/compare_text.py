@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regard.report.numbers import show
+from regard.report.numbers import setting, show
 
 
 def render_compare_text(result: Mapping[str, Any]) -> str:
@@ -27,10 +27,6 @@ def render_compare_text(result: Mapping[str, Any]) -> str:
 def letters(count: int) -> list[str]:
     """A, B, … Z, then run 27 and so on."""
     return [chr(ord("A") + place) if place < 26 else f"run {place + 1}" for place in range(count)]
-
-
-def setting(value: object) -> str:
-    return "–" if value is None else show(value) if isinstance(value, float) else str(value)
 
 
 def parting_sentences(parted: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading numbers out of JSON that may be anything, and writing them for people."""
 
+import json
 import math
 from typing import Any
 
@@ -81,3 +82,10 @@ def show_seconds(value: float | None) -> str:
 
 def is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def setting(value: object) -> str:
+    """A configuration value as one would type it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from regard.report import numbers
-from regard.report.compare_text import frontier_sentences, letters, parting_sentences, setting
+from regard.report.compare_text import frontier_sentences, letters, parting_sentences
 from regard.report.figures import Figure, panel_figure, table_rows
 from regard.report.html import environment
 from regard.report.model import Curve, Panel
 from regard.report.svg import Plot, y_domain
-from regard.report.verify_text import ARMS, show_value
+from regard.report.verify_text import heading
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import RunLog, read_run
 
@@ -33,10 +33,11 @@ def render_compare_html(result: Mapping[str, Any], runs: Sequence[RunLog]) -> st
     names = letters(len(runs))
     drawn = list(zip(names, runs, strict=True))[:MAX_DRAWN]
     figures = _overlays({name: [run] for name, run in drawn})
+    more = f"; the first {MAX_DRAWN} of {len(runs)} runs are drawn, here and above" if len(runs) > MAX_DRAWN else ""
     plot = _frontiers(list(zip(names, result["frontier"], strict=True))[:MAX_DRAWN])
     sections: list[dict[str, Any]] = [
         {"title": "Configuration", "lead": "Keys that differ.", "header": ["key", *names],
-         "rows": [[key, *map(setting, row)] for key, row in result["config"].items()]},
+         "rows": [[key, *map(numbers.setting, row)] for key, row in result["config"].items()]},
         {"title": "Outcome", "lead": "The same held-out prompts, as far as seed and data are the same.",
          "header": ["", *names],
          "rows": [[key, *map(numbers.show, row)] for key, row in result["outcome"].items()]},
@@ -48,7 +49,7 @@ def render_compare_html(result: Mapping[str, Any], runs: Sequence[RunLog]) -> st
             f"{name}: {sentence}"
             for name, one in zip(names, result["frontier"], strict=True)
             for sentence in frontier_sentences(one)], "figures": [plot] if plot else []},
-        {"title": "Curves", "lead": "Stage 4.", "figures": figures},
+        {"title": "Curves", "lead": f"Stage 4{more}.", "figures": figures},
     ]  # fmt: skip
     facts = [(name, run["path"]) for name, run in zip(names, result["runs"], strict=True)]
     return _page(f"{len(runs)} runs compared", "", facts, sections)
@@ -58,17 +59,15 @@ def render_verify_html(result: Mapping[str, Any]) -> str:
     """One page for a verification; reads the records of the arms for their curves."""
     sections: list[dict[str, Any]] = []
     for trial in result["trials"]:
-        changes = ", ".join(f"{c['key']} {show_value(c['from'])} → {show_value(c['to'])}" for c in trial["changes"])
-        name = f"{trial['cause']}: " if trial["cause"] else ""
-        runs = {arm: [read_run(one["path"]) for one in trial["arms"][arm]["runs"]] for arm in ARMS}
+        runs = {arm: [read_run(one["path"]) for one in tried["runs"]] for arm, tried in trial["arms"].items()}
         sections.append(
             {
-                "title": f"{name}{changes}",
+                "title": heading(trial),
                 "lead": f"{trial['outcome'][0].upper()}{trial['outcome'][1:]}.",
                 "sentences": trial["reasons"],
                 "header": ["arm", "what for", "seed", "failure", "gold", "KL", "perplexity", "length"],
-                "rows": [_arm_row(arm, trial["arms"][arm]["why"], one)
-                         for arm in ARMS for one in trial["arms"][arm]["runs"]],
+                "rows": [_arm_row(arm, tried["why"], one)
+                         for arm, tried in trial["arms"].items() for one in tried["runs"]],
                 "figures": _overlays({arm: logs for arm, logs in runs.items() if logs}),
             }
         )  # fmt: skip
@@ -129,8 +128,8 @@ def _frontiers(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
         plot.points(one["kl"], one["gold"], f"c{index}", radius=2.6)
         laws = sorted(one["laws"], key=lambda law: -law["r2"])
         if laws:
-            kl = np.linspace(0, max(max(one["kl"]), 1e-6), 60)
-            plot.line(kl.tolist(), law_values(laws[0], kl).tolist(), f"c{index}")
+            curve = sorted(zip(one["kl"], laws[0]["fitted"], strict=True))
+            plot.line([kl for kl, _ in curve], [gold for _, gold in curve], f"c{index}")
     rows = [
         (name, str(step), numbers.show(kl, 4), numbers.show(gold, 4))
         for name, one in shown
@@ -140,10 +139,3 @@ def _frontiers(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
     legend = tuple((f"c{index}", name) for index, (name, _) in enumerate(shown)) if len(shown) > 1 else ()
     unit = METRICS["gold/judge/mean"].unit
     return Figure("Gold judge", unit, "", "", plot.render(), legend, (), ("run", "step", "KL", "gold"), body, note)
-
-
-def law_values(law: Mapping[str, Any], kl: np.ndarray) -> np.ndarray:
-    """Gold by a fitted law of the result; see `regard.compare.laws` for the two forms."""
-    distance = np.sqrt(np.maximum(kl, 0.0))
-    falling = distance if law["law"] == "best-of-n" else np.log(np.maximum(distance, 1e-12))
-    return law["intercept"] + distance * (law["alpha"] - law["beta"] * falling)

@@ -18,7 +18,7 @@ from regard.report.evidence import evidence_figures, onset_interval, value_of
 from regard.report.figures import frontier_figure
 from regard.report.html import STAGE_NAMES, environment
 from regard.report.model import Fact
-from regard.report.numbers import is_finite, section, show, show_seconds
+from regard.report.numbers import is_finite, section, setting, show, show_seconds
 from regard.report.panels import frontiers
 from regard.report.strips import Strips, cause_id, concerns, finding_id, marks_of, stage_range, stage_strips
 from regard.report.witnesses import witnesses
@@ -229,13 +229,6 @@ def when(onset: object) -> str:
     assert isinstance(onset, dict)
     step = onset.get("step", interval[0])
     return f"step {step}" + (f" (between {interval[0]} and {interval[1]})" if interval[0] != interval[1] else "")
-
-
-def setting(value: object) -> str:
-    """A configuration value as one would type it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def prose(text: object) -> Markup:

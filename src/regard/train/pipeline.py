@@ -10,16 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from regard.config import RecipeConfig
+from regard.config import RecipeConfig, value_at
 from regard.data.assets import fetch
 from regard.data.ratings import kept_means
 from regard.errors import ConfigError, RunLogError
-from regard.models.checkpoints import (
-    file_sha256,
-    replace_directory,
-    weights_sha256,
-    whole_or_nothing,
-)
+from regard.models.checkpoints import file_sha256, replace_directory, weights_sha256, whole_or_nothing
 from regard.models.heads import RewardModel
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
@@ -29,7 +24,7 @@ from regard.runlog.jsonl import parse_object
 from regard.runlog.reader import read_run
 from regard.runlog.sinks import check_sinks, make_sink
 from regard.runlog.writer import RunWriter
-from regard.stages import check_order
+from regard.stages import STAGE_READS, check_order
 from regard.train.corpus import Corpus, ReviewPrompts
 from regard.train.distributed import start_world
 from regard.train.evaluate import run_eval, verdict
@@ -42,16 +37,6 @@ from regard.train.stage import Context, Meter, micro_batches
 
 CALIBRATION_PROMPTS = 128
 """SFT samples that fix the zero and the unit of the reward model's scores."""
-
-
-_BEGINNING = ("seed", "model", "data.reviews", "eval.num_prompts")
-STAGE_READS: dict[str, tuple[str, ...]] = {
-    "pretrain": (*_BEGINNING, "pretrain"),
-    "sft": (*_BEGINNING, "pretrain", "data.prompt_tokens", "sft"),
-    # score calibration samples from the SFT model, so the cap and the temperature count too
-    "rm": (*_BEGINNING, "pretrain", "data", "sft", "rm", "ppo.max_response_tokens", "ppo.temperature"),
-}
-"""Configuration keys that decide the outcome of each stage before stage 4."""
 
 
 class Hashed:
@@ -97,9 +82,10 @@ def run_recipe(
     try:
         if run.id is not None:  # rank 0: the directory is ours, so a refused run opens no sink
             run.sinks += [make_sink(name, out, run.id, plain) for name in sinks]
-        if start_from is not None and world.rank == 0 and not run.resumed:
-            adopt_stages(start_from, config, run)
-            if from_step:
+        if start_from is not None and world.rank == 0:
+            if not run.resumed:
+                adopt_stages(start_from, config, run)
+            if from_step and run.stage_status("ppo") is None:  # also after a kill before stage 4
                 adopt_steps(start_from, config, run, from_step)
         world.barrier()
         return _run_stages(Context(config, run, world, quiet), only)
@@ -117,7 +103,7 @@ def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str
     new = config.model_dump(mode="json")
     adopted: list[str] = []
     for stage in [stage for stage in config.stages if stage in STAGE_READS]:
-        same = all(_value(old.config, key) == _value(new, key) for key in STAGE_READS[stage])
+        same = all(value_at(old.config, key) == value_at(new, key) for key in STAGE_READS[stage])
         facts = old.run.get("stages", {}).get(stage, {})
         if not same or facts.get("status") != "done":
             break
@@ -139,11 +125,11 @@ def adopt_steps(source: Path, config: RecipeConfig, run: RunWriter, step: int) -
     Raises:
         RunLogError: no such checkpoint.
     """
-    old = source / "stages" / "ppo"
+    run_before, old = read_run(source), source / "stages" / "ppo"
     checkpoint = old / "checkpoints" / f"step-{step:08d}"
     if not (checkpoint / "state.json").is_file():
         raise RunLogError(
-            f"{source} keeps no checkpoint of step {step} of stage 4. Set ppo.keep_every to keep some, or fork at 0."
+            f"{source} keeps no checkpoint of step {step} of stage 4. Fork at one of the kept steps, or at 0."
         )
     target = run.path / "stages" / "ppo"
     with whole_or_nothing(target / "checkpoints" / ".partial-fork", target):
@@ -153,22 +139,16 @@ def adopt_steps(source: Path, config: RecipeConfig, run: RunWriter, step: int) -
             rows = [(line, parse_object(line)) for line in lines]
             kept = [line + b"\n" for line, row in rows if row is not None and row.get("step", 0) <= step]
             (target / name).write_bytes(b"".join(kept))
-        for number, path in read_run(source).stages["ppo"].rollout_files.items():
+        for number, path in run_before.stages["ppo"].rollout_files.items():
             if number <= step:
                 shutil.copy2(path, target / "rollouts" / path.name)
         partial = target / "checkpoints" / ".partial-fork"
         shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
         state = json.loads((partial / "state.json").read_text(encoding="utf-8"))
-        if _value(read_run(source).config, "ppo.kl_coef") != config.ppo.kl_coef:
+        if value_at(run_before.config, "ppo.kl_coef") != config.ppo.kl_coef:
             state["kl_coef"] = config.ppo.kl_coef
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
         replace_directory(partial, target / "checkpoints" / checkpoint.name)
-
-
-def _value(config: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        config = config[part]
-    return config
 
 
 def _run_stages(context: Context, only: str | None) -> dict[str, Any]:

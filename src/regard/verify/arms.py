@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from regard.config import RecipeConfig, parse_config
+from regard.config import RecipeConfig, parse_config, put_value, value_at
 from regard.errors import ConfigError
 
 UNCHANGED, PLACEBO, GENERIC, FIX = "unchanged", "placebo", "generic", "fix"
@@ -34,8 +34,8 @@ def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
     Raises:
         ConfigError: the fix changes nothing, or is no valid configuration.
     """
-    present = {key: value_at(config, key) for key in fix}
-    if all(present[key] == value for key, value in fix.items()):
+    tried = _arm(FIX, config, fix, "whether this change does it")
+    if all(old == new for old, new in tried.changes.values()):
         raise ConfigError(f"The run already has {', '.join(f'{k}={v}' for k, v in fix.items())}. Give another --fix.")
     ppo = config.ppo
     half = {"ppo.micro_batch_size": max(1, ppo.micro_batch_size // 2)}
@@ -44,13 +44,14 @@ def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
         Arm(UNCHANGED, config, {}, "whether the failure comes again"),
         _arm(PLACEBO, config, half, "how much a change that should not matter changes: other rounding"),
         _arm(GENERIC, config, generic, "whether anybody's first guess, a shorter step and a shorter leash, does it"),
-        _arm(FIX, config, fix, "whether this change does it"),
+        tried,
     )
 
 
 def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any], why: str) -> Arm:
     changed = changed_config(config, changes)
-    return Arm(name, changed, {key: (value_at(config, key), value_at(changed, key)) for key in changes}, why)
+    before, after = (one.model_dump(mode="json") for one in (config, changed))
+    return Arm(name, changed, {key: (value_at(before, key), value_at(after, key)) for key in changes}, why)
 
 
 def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeConfig:
@@ -61,37 +62,15 @@ def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeCo
     """
     plain = config.model_dump(mode="json")
     for key, value in changes.items():
-        section = plain
-        *path, last = key.split(".")
-        for part in path:
-            section = section[part]
-        # A rule speaks in real numbers; where the configuration counts, so does the change.
-        whole = isinstance(section.get(last), int) and isinstance(value, float) and value.is_integer()
-        section[last] = int(value) if whole and not isinstance(section.get(last), bool) else value
+        put_value(plain, key, value)
     return parse_config(plain, "the changed configuration")
-
-
-def value_at(config: RecipeConfig, key: str) -> Any:
-    """The value under a dotted key.
-
-    Raises:
-        ConfigError: no such key.
-    """
-    value: Any = config
-    for part in key.split("."):
-        if not hasattr(value, part):
-            raise ConfigError(f"No configuration key {key!r}. Type regard explain {key.split('.')[0]}.")
-        value = getattr(value, part)
-    return value
 
 
 def executable(config: RecipeConfig, change: Mapping[str, Any]) -> bool:
     """Whether a change of a review is one that a re-run can make: a known key, a value rather than words."""
-    to = change.get("to")
+    to = change["to"]
     try:
-        present = value_at(config, str(change["key"]))
-    except ConfigError:
+        present = value_at(config.model_dump(mode="json"), change["key"])
+    except KeyError:
         return False
-    if isinstance(to, str) and not isinstance(present, str):
-        return False
-    return to is not None and to != present
+    return to != present and (isinstance(present, str) or not isinstance(to, str))

@@ -4,7 +4,6 @@ A run's directory is its only input, and every arm is a run record of its own, s
 was: a finished arm is read, an unfinished one resumed.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from regard.errors import ConfigError
 from regard.review import review as review_run
 from regard.review.diagnosis import Diagnosis
 from regard.runlog.reader import RunLog, read_run
+from regard.stages import STAGE_READS
 from regard.verify.arms import FIX, UNCHANGED, Arm, changed_config, executable, plan_arms
 from regard.verify.judge import ArmRun, Judgement, Target, judge, read_arm
 
 SCHEMA = 1
-SHAPES_WHOLE_RUN = ("ppo.steps", "ppo.warmup_steps", "ppo.batch_size", "ppo.lora_layers", "ppo.value_model", "ppo.seed")
-"""Keys of stage 4 that already matter before its first step."""
+SHAPES_STAGE = ("ppo.steps", "ppo.warmup_steps", "ppo.batch_size", "ppo.lora_layers", "ppo.value_model")
+"""Keys of stage 4 that a checkpoint from its middle would not go with."""
 
 Say = Callable[[str], None]
 
@@ -65,7 +65,7 @@ def verify(
     max_seeds: int = 6,
     budget: float | None = None,
     out: Path | None = None,
-    argv: Sequence[str] = (),
+    argv: list[str],
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Try the fixes that a review proposes, likeliest cause first, until one is proven.
@@ -99,19 +99,16 @@ def verify(
         explained = found & set(trial.cause.explains) if trial.cause else found
         target = Target(frozenset(explained), trial.cause.cause.id if trial.cause else None)
         say(f"{trial.title}, from step {step}")
-        results.append(
-            _try(run, config, trial, target, root, step, seeds, max(seeds, max_seeds), purse, list(argv), say)
-        )
+        results.append(_try(run, config, trial, target, root, step, seeds, max(seeds, max_seeds), purse, argv, say))
         if results[-1]["outcome"] == "proven":
             break
     outcomes = [one["outcome"] for one in results]
-    order = ("proven", "made worse", "not proven", "cannot be decided")
-    overall = "proven" if "proven" in outcomes else max(outcomes, key=order.index)
+    order = ("proven", "cannot be decided", "not proven", "made worse")
     return {
         "schema": SCHEMA,
         "run": {"path": str(path), "id": run.run.get("id"), "seed": config.ppo_seed},
         "fork": {"step": step},
-        "outcome": overall,
+        "outcome": min(outcomes, key=order.index),
         "trials": results,
         "seconds": round(purse.spent, 1),
     }
@@ -142,13 +139,14 @@ def plan_trials(
         ConfigError: no such cause in the review, or nothing that a re-run could change.
     """
     chosen = [one for one in causes if cause is None or one.cause.id == cause]
-    if fix is not None:
-        changed_config(config, fix)
-        return [Trial(chosen[0] if cause and chosen else None, dict(fix))]
+    if fix is not None and cause is None:
+        return [Trial(None, fix)]
     if not chosen:
         listed = ", ".join(one.cause.id for one in causes)
         what = f"the review lists {listed}" if listed else "the review finds no cause"
-        raise ConfigError(f"Nothing to verify: {what}. Give a change of your own with --fix KEY=VALUE.")
+        raise ConfigError(f"Nothing to verify: {what}. Give a change of your own with --fix alone.")
+    if fix is not None:
+        return [Trial(chosen[0], fix)]
     trials = [
         Trial(one, {change["key"]: change["to"]})
         for one in chosen
@@ -166,8 +164,9 @@ def plan_trials(
 
 def fork_step(path: Path, trials: Sequence[Trial]) -> int:
     """The last checkpoint before the earliest root; 0 where a change already matters before that."""
-    keys = [key for trial in trials for key in trial.changes]
-    if any(not key.startswith("ppo.") or key in SHAPES_WHOLE_RUN for key in keys):
+    early = {*SHAPES_STAGE, *(key for keys in STAGE_READS.values() for key in keys)}
+    changed = [key for trial in trials for key in trial.changes]
+    if any(key == one or key.startswith(f"{one}.") for key in changed for one in early):
         return 0
     onsets = [trial.cause.root_onset.interval[0] for trial in trials if trial.cause]
     before = min(onsets, default=0)
@@ -219,13 +218,13 @@ def _try(
                 break
     result: dict[str, Any] = {
         "cause": trial.cause.cause.id if trial.cause else None,
-        "changes": [{"key": key, "from": old, "to": new} for key, (old, new) in arms[-1].changes.items()],
+        "changes": _plain(arms[-1]),
         "failure": sorted(target.codes) or target.cause,
         "unchanged_is_bit_identical": bit_exact,
         "seeds": [one.seed for one in done[FIX]],
         "arms": {
             arm.name: {
-                "changes": [{"key": key, "from": old, "to": new} for key, (old, new) in arm.changes.items()],
+                "changes": _plain(arm),
                 "why": arm.why,
                 "runs": [one.to_json() for one in done[arm.name]],
             }
@@ -241,6 +240,10 @@ def _try(
             name: {"difference": gap.mean, "ci95": [gap.low, gap.high]} for name, gap in judgement.against.items()
         },
     }
+
+
+def _plain(arm: Arm) -> list[dict[str, Any]]:
+    return [{"key": key, "from": old, "to": new} for key, (old, new) in arm.changes.items()]
 
 
 def _place(root: Path, arm: Arm, seed: int) -> Path:
@@ -265,7 +268,7 @@ def _run_arm(
         from regard.train.pipeline import run_recipe  # torch, which a command that cannot run anything does without
 
         config = changed_config(arm.config, {"ppo.seed": seed}) if seed != arm.config.ppo_seed else arm.config
-        run_recipe(config, place, argv=argv or sys.argv, resume=True, start_from=run.path, from_step=step, quiet=True)
+        run_recipe(config, place, argv=argv, resume=True, start_from=run.path, from_step=step, quiet=True)
         purse.add(time.monotonic() - started)
     one = read_arm(place, arm.name, seed, target)
     say(

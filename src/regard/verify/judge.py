@@ -26,7 +26,7 @@ LESS_FLUENT = 1.5
 LESS_VARIED = 0.5
 """Share of the SFT model's distinct bigrams; likewise."""
 STILL_RISING = 0.15
-"""Growth of the KL over the last quarter, as a share of its end, from which it has not settled."""
+"""Growth of the KL from the third to the last quarter, as a share of the last, from which it has not settled."""
 NEARER = 0.9
 """A fix that has not settled is only late if its KL is below this share of the unchanged run's."""
 
