@@ -1,5 +1,6 @@
 """Plain measures of texts and of scores given to them: variety, repetition, rank correlation."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,18 @@ def repetition(texts: Sequence[str]) -> float:
     """Mean share of a text's words that already stood in it; 0 for texts without words."""
     shares = [1 - len(set(words)) / len(words) for words in (text.lower().split() for text in texts) if words]
     return sum(shares) / len(shares) if shares else 0.0
+
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+FIRST_WORDS = 64
+
+
+def repeated_pairs(text: str) -> float:
+    """Share of neighbouring word pairs that already stood in the text, in its first 64 words, since longer texts repeat
+    more without fault; 0 below two words."""
+    words = _WORD.findall(text.lower())[:FIRST_WORDS]
+    pairs = list(zip(words, words[1:], strict=False))
+    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def rank_correlation(first: Sequence[float] | Any, second: Sequence[float] | Any) -> float:

@@ -7,16 +7,23 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from regard.data.ratings import Block
 from regard.data.reviews import Review
+from regard.text import repeated_pairs
 
 
 def _join(prompts: list[str], responses: list[str]) -> list[str]:
     return [p + r for p, r in zip(prompts, responses, strict=True)]
 
 
-class StarJudge:
-    """Gold: P(positive | text) of a logistic regression on TF-IDF of reviews, labelled by their authors' stars.
+MOST_REPEATED = 0.25
+"""Share of a response's word pairs. Of 24,900 stretches of 24 words out of people's reviews, 3 in 10,000 repeat more."""
 
-    Other labels (stars, not snippet ratings), other raters, other model family than the reward model's.
+
+class StarJudge:
+    """Gold: P(positive | text) of a logistic regression on TF-IDF of reviews, labelled by their authors' stars; 0 for a
+    response that repeats itself more than people do.
+
+    Other labels (stars, not snippet ratings), other raters, other model family than the reward model's. A bag of words
+    takes "the best and the best and the best" for praise; a reader does not.
     """
 
     def __init__(self, reviews: list[Review]) -> None:
@@ -26,7 +33,9 @@ class StarJudge:
 
     def score(self, prompts: list[str], responses: list[str]) -> list[float]:
         features = self.vectorizer.transform(_join(prompts, responses))
-        return self.model.predict_proba(features)[:, 1].tolist()
+        positive = self.model.predict_proba(features)[:, 1]
+        repeats = np.asarray([repeated_pairs(response) > MOST_REPEATED for response in responses])
+        return np.where(repeats, 0.0, positive).tolist()
 
 
 class RaterJudge:
