@@ -116,9 +116,9 @@ def main() -> None:
     parser.add_argument("sweep", choices=ARMS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/sweeps"))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once; the runs of `seeds` take every core")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once; more than one take one core each")
     args = parser.parse_args()
-    threads = [] if args.sweep == "seeds" else ["threads=1"]
+    threads = ["threads=1"] if args.jobs > 1 else []
     jobs: dict[tuple[str, int], Path] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
         seeds = range(1, args.seeds + 1)

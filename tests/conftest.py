@@ -1,5 +1,6 @@
 """Shared by all tests: one micro run of every stage, trained for real on real data, in some tens of seconds."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -12,8 +13,13 @@ from support import micro_run
 
 @pytest.fixture(scope="session")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a finished micro run."""
-    out = tmp_path_factory.mktemp("runs") / "micro"
-    done = micro_run(out)
-    assert done.returncode == 0, done.stderr
+    """Directory of a finished micro run, the same one for every worker: who comes first makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out = shared / "micro"
+    with (shared / "micro.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "summary.json").is_file():
+            done = micro_run(out)
+            assert done.returncode == 0, done.stderr
     return out

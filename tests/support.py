@@ -26,6 +26,7 @@ MICRO = [
     "ppo.batch_size=8",
     "ppo.micro_batch_size=4",
     "ppo.max_response_tokens=10",
+    "ppo.keep_every=1",
     "eval.num_prompts=16",
     "eval.judge_reviews=400",
     "threads=1",

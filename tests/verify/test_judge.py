@@ -1,6 +1,8 @@
 """The judgement of an experiment on arms made up to have one known answer each."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ def arm(
     failed: bool | Sequence[bool] = False,
     kl: float = 8.0,
     curve: np.ndarray = SETTLED,
+    gold_curve: np.ndarray | None = None,
     errors: frozenset[str] = frozenset(),
     perplexity: float = 1.0,
     distinct: float = 0.9,
@@ -32,7 +35,7 @@ def arm(
         noise = np.random.default_rng([seed, len(name)]).normal(0, 0.05, PROMPTS)
         runs.append(
             ArmRun(name, seed, Path(name), gold + difficulty + noise, failures[seed], errors, perplexity, distinct,
-                   10.0, kl, curve)
+                   10.0, kl, curve, np.full(len(curve), gold) if gold_curve is None else gold_curve)
         )  # fmt: skip
     return runs
 
@@ -81,7 +84,31 @@ def test_worse_gold_is_said_to_be_worse() -> None:
 
 
 def test_a_rising_kl_beside_an_equal_one_is_not_late() -> None:
-    assert judge(arms(fix=arm("fix", 0.65, kl=7.9, curve=np.linspace(0, 8, 40)))).outcome == "proven"
+    assert judge(arms(fix=arm("fix", 0.65, curve=np.linspace(0, 9, 40)))).outcome == "proven"
+
+
+def test_a_slow_rise_far_below_is_another_place() -> None:
+    curve = np.concatenate([np.linspace(0, 0.8, 20), np.linspace(0.8, 1.2, 20)])  # at this pace 1.9 of 8 in the end
+    assert judge(arms(fix=arm("fix", 0.65, curve=curve))).outcome == "proven"
+
+
+@pytest.mark.parametrize(
+    ("keys", "gold", "outcome"),
+    [
+        (["ppo.learning_rate"], 0.649, "not proven"),  # hardly what the unchanged run had at this KL
+        (["ppo.learning_rate", "ppo.epochs"], 0.649, "not proven"),
+        (["ppo.kl_coef"], 0.65, "proven"),
+        (["ppo.learning_rate", "ppo.kl_coef"], 0.65, "proven"),
+        (["ppo.learning_rate"], 0.75, "proven"),  # another way, not only less of the same
+    ],
+)
+def test_a_shorter_step_must_be_better_at_equal_kl(keys: list[str], gold: float, outcome: str) -> None:
+    """Gold is 0.7 − KL/40 on the way to a KL of 8; the fix settles at 2."""
+    unchanged = arm("unchanged", 0.5, failed=True, gold_curve=0.7 - SETTLED / 40)
+    curve = SETTLED / 4
+    found = judge(arms(unchanged=unchanged, fix=arm("fix", 0.65, curve=curve, gold_curve=curve * 0 + gold)), keys)
+    assert found.outcome == outcome
+    assert (outcome == "proven") != any("earlier on the same way" in sentence for sentence in found.reasons)
 
 
 def test_what_is_broken_without_the_change_too_is_allowed() -> None:
@@ -121,3 +148,21 @@ def test_the_interval_has_its_coverage_on_draws_with_a_known_difference() -> Non
         gap = difference(fix, base)
         inside += gap.low <= 0.1 <= gap.high
     assert 85 <= inside <= 100
+
+
+def test_means_alone_are_compared_by_students_t_over_seeds() -> None:
+    """By hand: gaps 0.1, 0.2, 0.3 have mean 0.2 and deviation 0.1; t(0.975, 2) = 4.3027, so half the interval is
+    4.3027 · 0.1 / √3 = 0.2484."""
+    fix, control = arm("fix", 0.0), arm("unchanged", 0.0)
+    fix = [replace(one, gold=np.array([0.5 + gap])) for one, gap in zip(fix, (0.1, 0.2, 0.3), strict=True)]
+    control = [replace(one, gold=np.array([0.5])) for one in control]
+    found = difference(fix, control)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)
+    assert difference(fix[:1], control[:1]).low == -math.inf
+
+
+def test_a_missing_control_is_no_control() -> None:
+    three = arms()
+    del three["placebo"]
+    found = judge(three)
+    assert found.outcome == "proven" and set(found.against) == {"unchanged", "generic"}

@@ -2,21 +2,17 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import MICRO, metric_rows, micro_run, read_json, regard
+from support import metric_rows, read_json, regard
 
-SETS = [word for override in MICRO for word in ("--set", override)]
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A micro run that keeps every checkpoint of stage 4."""
-    out = tmp_path_factory.mktemp("verify") / "run"
-    done = micro_run(out, "--set", "ppo.keep_every=1")
-    assert done.returncode == 0, done.stderr
-    return out
+from regard.errors import ConfigError
 
 
 def policy_hash(run: Path) -> str:
@@ -24,20 +20,20 @@ def policy_hash(run: Path) -> str:
 
 
 def test_an_unchanged_fork_from_the_middle_ends_with_the_same_weights_and_the_same_record(
-    kept: Path, tmp_path: Path
+    micro: Path, tmp_path: Path
 ) -> None:
     from regard.config import parse_config
     from regard.runlog.reader import read_run
     from regard.train.pipeline import run_recipe
     from regard.verify.experiment import forks
 
-    run = read_run(kept)
-    assert forks(kept) == [0, 1, 2, 3, 4, 5]
+    run = read_run(micro)
+    assert forks(micro) == [0, 1, 2, 3, 4, 5]
     fork = tmp_path / "fork"
-    run_recipe(parse_config(run.config, "test"), fork, argv=[], start_from=kept, from_step=3, quiet=True)
-    assert policy_hash(fork) == policy_hash(kept)
-    assert read_json(fork / "summary.json")["gold"] == read_json(kept / "summary.json")["gold"]
-    old, new = metric_rows(kept, "ppo"), metric_rows(fork, "ppo")
+    run_recipe(parse_config(run.config, "test"), fork, argv=[], start_from=micro, from_step=3, quiet=True)
+    assert policy_hash(fork) == policy_hash(micro)
+    assert read_json(fork / "summary.json")["gold"] == read_json(micro / "summary.json")["gold"]
+    old, new = metric_rows(micro, "ppo"), metric_rows(fork, "ppo")
     assert set(old) == set(new)
     key = "kl/policy_ref_k1/seq_sum"
     assert [old[step][key] for step in range(1, 6)] == [new[step][key] for step in range(1, 6)]
@@ -45,45 +41,67 @@ def test_an_unchanged_fork_from_the_middle_ends_with_the_same_weights_and_the_sa
 
 
 def test_a_fork_with_another_coefficient_starts_with_it_also_after_a_kill_before_stage_4(
-    kept: Path, tmp_path: Path
+    micro: Path, tmp_path: Path
 ) -> None:
     from regard.config import parse_config
     from regard.runlog.reader import read_run
     from regard.train.pipeline import run_recipe
     from regard.verify.arms import changed_config
 
-    config = changed_config(parse_config(read_run(kept).config, "test"), {"ppo.kl_coef": 0.7})
-    run_recipe(config, tmp_path / "fork", argv=[], start_from=kept, only="rm", quiet=True)  # begun, no stage 4 yet
-    run_recipe(config, tmp_path / "fork", argv=[], resume=True, start_from=kept, from_step=3, quiet=True)
+    config = changed_config(parse_config(read_run(micro).config, "test"), {"ppo.kl_coef": 0.7})
+    run_recipe(config, tmp_path / "fork", argv=[], start_from=micro, only="rm", quiet=True)  # begun, no stage 4 yet
+    run_recipe(config, tmp_path / "fork", argv=[], resume=True, start_from=micro, from_step=3, quiet=True)
     rows = metric_rows(tmp_path / "fork", "ppo")
     assert [rows[step]["kl/coef/value"] for step in (3, 4)] == [pytest.approx(0.1), pytest.approx(0.7)]
 
 
-def test_verify_runs_every_arm_and_repeats_none(kept: Path, tmp_path: Path) -> None:
+def test_a_killed_verification_goes_on_and_repeats_no_arm(micro: Path, tmp_path: Path) -> None:
     out = tmp_path / "verify"
-    words = ("verify", str(kept), "--fix", "ppo.kl_coef=0.5", "--seeds", "1", "--max-seeds", "1", "--out", str(out))
-    done = regard(*words, "--json")
+    words = ("verify", str(micro), "--fix", "ppo.kl_coef=0.5", "--seeds", "1", "--max-seeds", "1", "--out", str(out))
+    process = subprocess.Popen([sys.executable, "-m", "regard.cli.main", *words], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 200
+    while not list(out.glob("*/placebo/seed-*/stages/ppo/checkpoints/step-00000003")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    (unchanged,) = out.glob("*/unchanged/seed-*/summary.json")
+    assert not list(out.glob("*/placebo/seed-*/summary.json"))
+    before = unchanged.stat().st_mtime_ns
+
+    done = regard(*words, "--json", "--apply")
     assert done.returncode in (0, 1), done.stderr
     result = json.loads(done.stdout)
     (trial,) = result["trials"]
+    assert unchanged.stat().st_mtime_ns == before
     assert trial["unchanged_is_bit_identical"] is True
     assert trial["changes"] == [{"key": "ppo.kl_coef", "from": 0.1, "to": 0.5}]
     assert set(trial["arms"]) == {"unchanged", "placebo", "generic", "fix"}
     assert result == read_json(out / "verify.json")
-    assert (done.returncode == 0) == (result["outcome"] == "proven")
-
-    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("summary.json")}
-    assert len(stamps) == 4
-    half_done = next(path for path in stamps if "placebo" in str(path))
-    half_done.unlink()  # as a kill before the end of this arm leaves it
-    again = json.loads(regard(*words, "--json").stdout)
-    assert again["trials"] == result["trials"]
-    changed = [path for path in out.rglob("summary.json") if path.stat().st_mtime_ns != stamps[path]]
-    assert changed == [half_done]
+    assert (done.returncode == 0) == (result["outcome"] == "proven") == (result["applied"] is not None)
+    assert_a_proven_fix_is_kept(micro, result)
 
 
-def test_a_budget_that_does_not_suffice_is_undecided_and_says_so(kept: Path, tmp_path: Path) -> None:
-    done = regard("verify", str(kept), "--fix", "ppo.kl_coef=0.5", "--budget", "0.1s", "--out", str(tmp_path / "v"))
+def assert_a_proven_fix_is_kept(micro: Path, result: dict[str, Any]) -> None:
+    from regard.verify.apply import keep_fixed
+
+    proven = {"trials": [result["trials"][0] | {"outcome": "proven"}]}
+    arm = Path(proven["trials"][0]["arms"]["fix"]["runs"][0]["path"])
+    run = arm.parent / "run"  # so that RUN-fixed lies beside a path of this test's own
+    kept = keep_fixed(run, proven)
+    assert kept == {"run": f"{run}-fixed", "recipe": f"{run}-fixed/config.yaml"} == keep_fixed(run, proven)
+    assert kept is not None
+    fixed = Path(kept["run"])
+    assert policy_hash(fixed) == policy_hash(arm) != policy_hash(micro)
+    assert "kl_coef: 0.5" in (fixed / "config.yaml").read_text()
+    assert read_json(fixed / "run.json")["stages"]["rm"]["adopted_from"] == str(micro)
+    (fixed / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is another run"):
+        keep_fixed(run, proven)
+
+
+def test_a_budget_that_does_not_suffice_is_undecided_and_says_so(micro: Path, tmp_path: Path) -> None:
+    done = regard("verify", str(micro), "--fix", "ppo.kl_coef=0.5", "--budget", "0.1s", "--out", str(tmp_path / "v"))
     assert done.returncode == 1
     assert "CANNOT BE DECIDED" in done.stdout and "The budget ended after 0 seed(s)" in done.stdout
 
@@ -102,8 +120,8 @@ def test_a_budget_that_does_not_suffice_is_undecided_and_says_so(kept: Path, tmp
         (("--cause", "D1"), "Nothing to verify"),
     ],
 )
-def test_what_cannot_be_verified_is_one_sentence(kept: Path, words: tuple[str, ...], says: str) -> None:
-    done = regard("verify", str(kept), *words)
+def test_what_cannot_be_verified_is_one_sentence(micro: Path, words: tuple[str, ...], says: str) -> None:
+    done = regard("verify", str(micro), *words)
     assert done.returncode == 2
     assert says in done.stderr and "Traceback" not in done.stderr
 
@@ -112,7 +130,7 @@ def test_what_cannot_be_verified_is_one_sentence(kept: Path, words: tuple[str, .
     ("key", "step"),
     [("ppo.kl_coef", 2), ("ppo.steps", 0), ("ppo.max_response_tokens", 0), ("rm.epochs", 0), ("sft.steps", 0)],
 )
-def test_a_change_that_earlier_stages_read_begins_at_the_start(kept: Path, key: str, step: int) -> None:
+def test_a_change_that_earlier_stages_read_begins_at_the_start(micro: Path, key: str, step: int) -> None:
     from regard.review.causes import all_causes
     from regard.review.diagnosis import Diagnosis
     from regard.review.outcome import Onset
@@ -120,12 +138,12 @@ def test_a_change_that_earlier_stages_read_begins_at_the_start(kept: Path, key: 
 
     onset = Onset(4, (3, 5))
     cause = Diagnosis(all_causes()["K1"], 1.0, "diagnosed", (), (), (), (), onset, onset, (), ())
-    assert fork_step(kept, [Trial(cause, {key: 1})]) == step
+    assert fork_step(micro, [Trial(cause, {key: 1})]) == step
 
 
-def test_a_run_made_elsewhere_is_one_sentence(kept: Path, tmp_path: Path) -> None:
+def test_a_run_made_elsewhere_is_one_sentence(micro: Path, tmp_path: Path) -> None:
     copy = tmp_path / "foreign"
-    shutil.copytree(kept, copy, ignore=shutil.ignore_patterns("stages", "verify"))
+    shutil.copytree(micro, copy, ignore=shutil.ignore_patterns("stages", "verify"))
     (copy / "config.yaml").write_text("learning_rate: 0.1\n", encoding="utf-8")
     done = regard("verify", str(copy), "--fix", "ppo.kl_coef=0.5")
     assert done.returncode == 2 and "was not trained by regard" in done.stderr

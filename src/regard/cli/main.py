@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import regard
-from regard.cli import compare, data, doctor, explain, lab, review, run, verify
+from regard.cli import compare, data, doctor, explain, lab, review, run, tune, verify
 from regard.errors import RegardError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("report")(run.report)
 app.command("review")(review.review)
 app.command("compare")(compare.compare)
 app.command("verify")(verify.verify)
+app.command("tune")(tune.tune)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.add_typer(run.train_app, name="train")
@@ -30,6 +31,15 @@ app.add_typer(lab.app, name="lab")
 
 INTERRUPTED = 130
 """What typer returns for a command that Ctrl-C ended: 128 + SIGINT."""
+
+
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "transformers", "tokenizers", "safetensors", "peft", "sklearn", "vaderSentiment"), "train"
+    ),
+    "optuna": "tune",
+}
+"""Packages that only some commands need, and the extra that installs them."""
 
 
 def _version(show: bool) -> None:
@@ -53,9 +63,9 @@ def main() -> NoReturn:
         _fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
-        if package not in ("torch", "transformers", "tokenizers", "safetensors", "peft", "sklearn", "vaderSentiment"):
+        if package not in EXTRAS:
             raise
-        _fail(f"This command needs {package}, which is not installed. Type: pip install 'regard[train]'.")
+        _fail(f"This command needs {package}, which is not installed. Type: pip install 'regard[{EXTRAS[package]}]'.")
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
             _fail(f"{error.format_message()} Type regard --help.")  # type: ignore[attr-defined]

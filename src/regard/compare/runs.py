@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from regard.compare.laws import LAWS, fit_law
 from regard.runlog.reader import RunLog, StageLog
@@ -167,7 +167,7 @@ def best_checkpoint(steps: NDArray[np.int64], gold: Floats, path: Path) -> dict[
     middle = steps[width // 2 : width // 2 + len(smooth)]
     scatter = float(np.std(gold[width // 2 : width // 2 + len(smooth)] - smooth)) / (1 - 1 / width) ** 0.5
     error = scatter * float(np.sqrt(2 / width))
-    limit = float(norm.ppf(1 - 0.05 * width / len(gold)))
+    limit = NormalDist().inv_cdf(1 - 0.05 * width / len(gold))
     best = int(np.argmax(smooth))
     earlier = bool(smooth[best] - smooth[-1] > limit * error)
     step = int(middle[best]) if earlier else int(steps[-1])

@@ -1,6 +1,7 @@
 """Pages with the curves of several runs in one plot: of `regard compare` and of `regard verify`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from regard.report.html import environment
 from regard.report.model import Curve, Panel
 from regard.report.svg import Plot, y_domain
 from regard.report.verify_text import heading
+from regard.review.registry import POLICY_STAGES
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import RunLog, read_run
 
@@ -19,6 +21,8 @@ SHOWN = (
     "gold/judge/mean",
     "score/reward_model/mean",
     "kl/policy_ref_k1/seq_sum",
+    "kl/policy_ref_k1/token_mean",
+    "kl/policy_ref_k3/token_mean",
     "entropy/policy/token_mean",
     "length/response_tokens/mean",
     "optim/grad_norm/last",
@@ -55,11 +59,11 @@ def render_compare_html(result: Mapping[str, Any], runs: Sequence[RunLog]) -> st
     return _page(f"{len(runs)} runs compared", "", facts, sections)
 
 
-def render_verify_html(result: Mapping[str, Any]) -> str:
-    """One page for a verification; reads the records of the arms for their curves."""
+def render_verify_html(result: Mapping[str, Any], read: Callable[[str], RunLog] = read_run) -> str:
+    """One page for a verification; `read` gives the record of an arm by its path, for the curves."""
     sections: list[dict[str, Any]] = []
     for trial in result["trials"]:
-        runs = {arm: [read_run(one["path"]) for one in tried["runs"]] for arm, tried in trial["arms"].items()}
+        runs = {arm: [read(one["path"]) for one in tried["runs"]] for arm, tried in trial["arms"].items()}
         sections.append(
             {
                 "title": heading(trial),
@@ -92,7 +96,10 @@ def _page(title: str, verdict: str, facts: Sequence[tuple[str, object]], section
 
 def _overlays(groups: Mapping[str, Sequence[RunLog]]) -> list[Figure]:
     """A plot per metric with one curve per group: the mean over its runs, at steps that all of them logged."""
-    stages = {name: [run.stages["ppo"] for run in runs if "ppo" in run.stages] for name, runs in groups.items()}
+    stages = {
+        name: [stage for run in runs for key, stage in run.stages.items() if key in POLICY_STAGES]
+        for name, runs in groups.items()
+    }
     figures: list[Figure] = []
     for key in SHOWN:
         curves: list[Curve] = []
@@ -107,7 +114,9 @@ def _overlays(groups: Mapping[str, Sequence[RunLog]]) -> list[Figure]:
             continue
         last = max(step for curve in curves for step in curve.steps)
         spec = METRICS[key]
-        figures.append(panel_figure(Panel(key, spec.unit, spec.description, tuple(curves)), (0.0, float(max(last, 1)))))
+        panel = Panel(key, spec.unit, spec.description, tuple(curves))
+        whole = panel_figure(panel, (0.0, float(max(last, 1))))
+        figures.append(replace(whole, last=""))  # the last value of which run?
     return figures
 
 

@@ -61,7 +61,7 @@ def _causes(review: Review) -> list[str]:
             f"  {cause.title}. {cause.layman}",
             *(f"  + {name}: {summary}" for name, summary in one.evidence[:6]),
             *(f"  - {name}: {summary}" for name, summary in one.against[:3]),
-            *(f"  Change {c['key']}{_from(c['from'])} to: {_short(c['to'])}" for c in one.changes),
+            *(f"  Change {c['foreign'] or c['key']}{_from(c['from'])} to: {_short(c['to'])}" for c in one.changes),
             f"  Overturned if: {cause.would_overturn}",
         ]
         if one.missing:

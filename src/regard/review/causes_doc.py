@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from regard.review.causes import Cause, all_causes
+from regard.review.causes import Cause, Change, all_causes
 
 
 def cause_facts(cause: Cause) -> dict[str, Any]:
     """A cause as plain values."""
     facts = {key: getattr(cause, key) for key in cause.__dataclass_fields__}
-    changes = [{"key": one.key, "to": _to(one.to), "foreign": dict(one.foreign or {})} for one in cause.changes]
+    changes = [{"key": one.key, "to": _to(one.to), "foreign": one.elsewhere()} for one in cause.changes]
     return facts | {"predicts": dict(cause.predicts), "look_alikes": dict(cause.look_alikes), "changes": changes}
 
 
@@ -26,13 +26,18 @@ def cause_doc(cause: Cause) -> str:
         lines += ["", "Set apart by " + ", ".join(f"`{name}`" for name in cause.decided_by) + "."]
     lines += ["", "## What it is mistaken for"]
     lines += [f"- {one} {others[one].name if one in others else ''}: {how}" for one, how in cause.look_alikes.items()]
-    lines += ["", "## What to change", *(f"- `{one.key}`: {_to(one.to)}" for one in cause.changes), "", cause.why]
+    lines += ["", "## What to change", *(_change(one) for one in cause.changes), "", cause.why]
     lines += ["", "## What would overturn it", cause.would_overturn]
     if cause.leads_to:
         lines += ["", "## What follows from it", ", ".join(cause.leads_to)]
     if cause.references:
         lines += ["", "## References", cause.references]
     return "\n".join(lines)
+
+
+def _change(change: Change) -> str:
+    elsewhere = ", ".join(f"{name} `{key}`" for name, key in change.elsewhere().items())
+    return f"- `{change.key}`: {_to(change.to)}" + (f". Elsewhere: {elsewhere}" if elsewhere else "")
 
 
 def _surely(p: float) -> str:

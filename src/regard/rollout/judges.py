@@ -15,7 +15,7 @@ def _join(prompts: list[str], responses: list[str]) -> list[str]:
 
 
 MOST_REPEATED = 0.25
-"""Share of a response's word pairs. Of 24,900 stretches of 24 words out of people's reviews, 3 in 10,000 repeat more."""
+"""Share of a response's word pairs. Of 24,900 stretches of 24 words from reviews, 3 in 10,000 repeat more."""
 
 
 class StarJudge:

@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,8 @@ class RunWriter:
         self.throwaway = throwaway
         self.resumed = False
         self.sinks = list(sinks)
+        self.watch: Callable[[str, int, Mapping[str, float]], None] | None = None
+        """Called with stage, step and metrics after they are logged; what it raises ends the run."""
         self._stages: dict[str, StageWriter] = {}
         self._run: dict[str, Any] = {}
         self._lock: DirectoryLock | None = None
@@ -207,6 +209,8 @@ class StageWriter:
             except Exception as error:  # the run must not die of a dashboard
                 self._run.sinks.remove(sink)
                 self.event("warning", step=int(step), message=f"{type(sink).__name__} failed and was dropped: {error}")
+        if self._run.watch is not None:
+            self._run.watch(self.name, int(step), values)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event: checkpoint, resume, config change, warning."""

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,12 +60,14 @@ def run_recipe(
     from_step: int = 0,
     sinks: tuple[str, ...] = (),
     quiet: bool = False,
+    watch: Callable[[str, int, Mapping[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Run every stage of `config` that is not yet done in `out` (or `only` one) and return the summary.
 
     Args:
         sinks: where metrics go beside the record: tensorboard, wandb, trackio.
         start_from: another run whose finished stages are taken over as far as the configurations agree.
+        watch: called with stage, step and metrics as they are logged; what it raises ends the run, resumable.
         from_step: of that run's stage 4, the checkpoint to go on from; its steps until then are taken over too.
 
     Raises:
@@ -79,6 +81,7 @@ def run_recipe(
     torch.use_deterministic_algorithms(True)
     plain = config.model_dump(mode="json")
     run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
+    run.watch = watch
     try:
         if run.id is not None:  # rank 0: the directory is ours, so a refused run opens no sink
             run.sinks += [make_sink(name, out, run.id, plain) for name in sinks]

@@ -9,6 +9,12 @@ from regard.errors import ConfigError
 
 UNCHANGED, PLACEBO, GENERIC, FIX = "unchanged", "placebo", "generic", "fix"
 CONTROLS = (UNCHANGED, PLACEBO, GENERIC)
+WHY = {
+    UNCHANGED: "whether the failure comes again",
+    PLACEBO: "how much a change that should not matter changes: other rounding",
+    GENERIC: "whether anybody's first guess, a shorter step and a shorter leash, does it",
+    FIX: "whether this change does it",
+}
 
 
 @dataclass(frozen=True)
@@ -34,24 +40,24 @@ def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
     Raises:
         ConfigError: the fix changes nothing, or is no valid configuration.
     """
-    tried = _arm(FIX, config, fix, "whether this change does it")
+    tried = _arm(FIX, config, fix)
     if all(old == new for old, new in tried.changes.values()):
         raise ConfigError(f"The run already has {', '.join(f'{k}={v}' for k, v in fix.items())}. Give another --fix.")
     ppo = config.ppo
     half = {"ppo.micro_batch_size": max(1, ppo.micro_batch_size // 2)}
     generic = {"ppo.learning_rate": ppo.learning_rate / 2, "ppo.kl_coef": ppo.kl_coef * 2}
     return (
-        Arm(UNCHANGED, config, {}, "whether the failure comes again"),
-        _arm(PLACEBO, config, half, "how much a change that should not matter changes: other rounding"),
-        _arm(GENERIC, config, generic, "whether anybody's first guess, a shorter step and a shorter leash, does it"),
+        _arm(UNCHANGED, config, {}),
+        _arm(PLACEBO, config, half),
+        _arm(GENERIC, config, generic),
         tried,
     )
 
 
-def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any], why: str) -> Arm:
+def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any]) -> Arm:
     changed = changed_config(config, changes)
     before, after = (one.model_dump(mode="json") for one in (config, changed))
-    return Arm(name, changed, {key: (value_at(before, key), value_at(after, key)) for key in changes}, why)
+    return Arm(name, changed, {key: (value_at(before, key), value_at(after, key)) for key in changes}, WHY[name])
 
 
 def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeConfig:

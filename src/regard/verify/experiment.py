@@ -14,6 +14,7 @@ from regard.config import RecipeConfig, parse_config
 from regard.errors import ConfigError
 from regard.review import review as review_run
 from regard.review.diagnosis import Diagnosis
+from regard.runlog.importers import read_any
 from regard.runlog.reader import RunLog, read_run
 from regard.stages import STAGE_READS
 from regard.verify.arms import FIX, UNCHANGED, Arm, changed_config, executable, plan_arms
@@ -84,7 +85,7 @@ def verify(
         RunLogError: no run record, or one that has not finished.
         ConfigError: a run made elsewhere, or nothing that a re-run could change.
     """
-    run = read_run(path)
+    run = read_any(path)
     config = own_config(run)
     review = review_run(run)
     trials = plan_trials(config, review.causes, cause, fix)
@@ -123,7 +124,7 @@ def own_config(run: RunLog) -> RecipeConfig:
     if "ppo" not in run.config or "recipe" not in run.config:
         raise ConfigError(
             f"{run.path} was not trained by regard, so it cannot be run again here. "
-            f"Type regard review {run.path} for what to change and what would overturn it."
+            f"Type regard verify {run.path} --plan DIR for an experiment in the keys of its own trainer."
         )
     if not run.summary:
         raise ConfigError(f"{run.path} has not finished. Type regard run with --resume first.")
@@ -213,7 +214,7 @@ def _try(
             if not bit_exact:
                 say("the unchanged arm is not bit-identical to the run: another machine, or another number of threads")
         if number + 1 >= seeds:
-            judgement = judge(done)
+            judgement = judge(done, list(trial.changes))
             if not judgement.open:
                 break
     result: dict[str, Any] = {

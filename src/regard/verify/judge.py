@@ -4,31 +4,40 @@ Judged on gold, never on the score that was optimised. Arms are paired: the same
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from regard.errors import RunLogError
 from regard.review import Review
 from regard.review import review as review_run
-from regard.runlog.reader import read_run
+from regard.runlog.reader import StageLog, read_run
 from regard.verify.arms import CONTROLS, FIX, UNCHANGED
 
 Outcome = Literal["proven", "not proven", "made worse", "cannot be decided"]
 
+GOLD = "gold/judge/mean"
 RESAMPLES = 4000
 LESS_FLUENT = 1.5
 """Perplexity under the reference, as a multiple of the SFT model's; what the unchanged run has is allowed too."""
 LESS_VARIED = 0.5
 """Share of the SFT model's distinct bigrams; likewise."""
-STILL_RISING = 0.15
-"""Growth of the KL from the third to the last quarter, as a share of the last, from which it has not settled."""
+SAME_PLACE = 0.5
+"""Share of the unchanged run's KL that a fix may not reach if it goes on at its last pace for as long again."""
 NEARER = 0.9
-"""A fix that has not settled is only late if its KL is below this share of the unchanged run's."""
+"""A fix that still moves is only late if its KL is below this share of the unchanged run's."""
+SPEED = frozenset(
+    f"ppo.{key}"
+    for key in ("learning_rate", "clip_range", "clip_range_high", "epochs", "early_stop_kl", "max_grad_norm",
+                "num_minibatches", "warmup_steps", "steps")
+)  # fmt: skip
+"""Keys that say how fast training goes; leash and reward say where to."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +78,27 @@ class ArmRun:
     kl: float
     """Nats per sequence, on the held-out prompts."""
     kl_curve: NDArray[np.float64]
-    """[steps] nats per sequence, while it trained."""
+    """[steps] KL to the reference while it trained, in one unit for all arms."""
+    gold_curve: NDArray[np.float64]
+    """[steps] mean gold of the rollouts, at the same steps."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "arm": self.arm,
             "seed": self.seed,
             "path": str(self.path),
-            "gold": float(self.gold.mean()),
+            "gold": _known(float(self.gold.mean())),
             "failed": self.failed,
             "errors": sorted(self.errors),
-            "kl": self.kl,
-            "perplexity_ratio": self.perplexity_ratio,
-            "distinct_2_ratio": self.distinct_ratio,
-            "length": self.length,
+            "kl": _known(self.kl),
+            "perplexity_ratio": _known(self.perplexity_ratio),
+            "distinct_2_ratio": _known(self.distinct_ratio),
+            "length": _known(self.length),
         }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def read_arm(path: Path, arm: str, seed: int, target: Target) -> ArmRun:
@@ -99,7 +114,7 @@ def read_arm(path: Path, arm: str, seed: int, target: Target) -> ArmRun:
     judged = json.loads(answers.read_text(encoding="utf-8"))
     review = review_run(run)
     summary = run.summary
-    curve = run.stages["ppo"].metrics["kl/policy_ref_k1/seq_sum"]
+    kl_curve, gold_curve = curves(run.stages["ppo"], "kl/policy_ref_k1/seq_sum")
     return ArmRun(
         arm=arm,
         seed=seed,
@@ -111,8 +126,22 @@ def read_arm(path: Path, arm: str, seed: int, target: Target) -> ArmRun:
         distinct_ratio=float(summary["distinct_2"]["policy"] / max(summary["distinct_2"]["sft"], 1e-9)),
         length=float(summary["length"]["policy"]),
         kl=float(summary["kl"]["per_sequence"]),
-        kl_curve=curve.values[np.isfinite(curve.values)],
+        kl_curve=kl_curve,
+        gold_curve=gold_curve,
     )
+
+
+def curves(stage: StageLog, kl: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """KL and gold at the steps that have both; KL alone, with NaN beside it, where gold was not logged."""
+    one = stage.metrics[kl]
+    if GOLD not in stage.metrics:
+        finite = one.values[np.isfinite(one.values)]
+        return finite, np.full(len(finite), np.nan)
+    other = stage.metrics[GOLD]
+    _, at_one, at_other = np.intersect1d(one.steps, other.steps, return_indices=True)
+    a, b = one.values[at_one], other.values[at_other]
+    finite = np.isfinite(a) & np.isfinite(b)
+    return a[finite], b[finite]
 
 
 @dataclass(frozen=True)
@@ -130,9 +159,17 @@ class Difference:
 def difference(fix: Sequence[ArmRun], control: Sequence[ArmRun]) -> Difference:
     """fix − control over pairs of seed and prompt, with a 95 % bootstrap interval over seeds and, within, prompts.
 
-    Prompts of one seed share their training run, so seeds are drawn first (Davison & Hinkley 1997, section 3.8).
+    Prompts of one seed share their training run, so seeds are drawn first (Davison & Hinkley 1997, section 3.8). Where
+    only a mean per run is known, Student's t over seeds.
     """
-    gaps = np.stack([one.gold - other.gold for one, other in zip(fix, control, strict=True)])
+    return paired_difference([one.gold for one in fix], [one.gold for one in control])
+
+
+def paired_difference(new: Sequence[ArrayLike], old: Sequence[ArrayLike]) -> Difference:
+    """As `difference`, of [seeds][prompts] values by any judge."""
+    gaps = np.asarray(new, dtype=np.float64) - np.asarray(old, dtype=np.float64)
+    if gaps.shape[1] == 1:
+        return _by_seeds(gaps[:, 0])
     random = np.random.default_rng(0)
     num_seeds, num_prompts = gaps.shape
     seeds = random.integers(0, num_seeds, (RESAMPLES, num_seeds))
@@ -144,13 +181,21 @@ def difference(fix: Sequence[ArmRun], control: Sequence[ArmRun]) -> Difference:
     return Difference(float(gaps.mean()), float(low), float(high))
 
 
+def _by_seeds(gaps: NDArray[np.float64]) -> Difference:
+    mean, count = float(gaps.mean()), len(gaps)
+    if count < 2:
+        return Difference(mean, -math.inf, math.inf)
+    half = float(stats.t.ppf(0.975, count - 1) * gaps.std(ddof=1) / math.sqrt(count))
+    return Difference(mean, mean - half, mean + half)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What an experiment says.
 
     Attributes:
         outcome: proven only if the failure came again without the change, is gone with it, gold is better than in all
-            three controls and nothing else broke.
+            every control and nothing else broke.
         reasons: one sentence for each condition that decided.
         against: the fix's gold against each control.
         open: more seeds could still change the outcome.
@@ -162,11 +207,17 @@ class Judgement:
     open: bool
 
 
-def judge(arms: Mapping[str, Sequence[ArmRun]]) -> Judgement:
-    """Judge arms of the same seeds in the same order."""
+def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> Judgement:
+    """Judge arms of the same seeds in the same order; a control may be missing, the unchanged one not.
+
+    Args:
+        keys: what the fix changes. One that only sets the speed must also have more gold than the unchanged run had at
+            the same KL: less of a failure at the same step is what any shorter step gives.
+    """
     fix, unchanged = arms[FIX], arms[UNCHANGED]
     count = len(fix)
-    against = {name: difference(fix, arms[name]) for name in CONTROLS}
+    controls = [name for name in CONTROLS if name in arms]
+    against = {name: difference(fix, arms[name]) for name in controls}
     came_again = sum(one.failed for one in unchanged)
     if came_again * 2 < count:
         reason = f"Unchanged, the failure came again in {came_again} of {count} runs, so its absence proves nothing."
@@ -178,21 +229,30 @@ def judge(arms: Mapping[str, Sequence[ArmRun]]) -> Judgement:
     if against[UNCHANGED].high < 0:
         reasons.append(f"Gold is worse than unchanged by {against[UNCHANGED]}.")
         return Judgement("made worse", tuple(reasons), against, open=False)
-    not_better = [name for name in CONTROLS if against[name].low <= 0]
+    not_better = [name for name in controls if against[name].low <= 0]
     reasons += [f"Gold is not surely better than in the arm '{name}': {against[name]}." for name in not_better]
     damage = broken(fix, unchanged)
     reasons += damage
     if late(fix, unchanged):
-        reasons.append("With the change the KL is lower and still rising at the end: it may only arrive later.")
+        reasons.append("With the change the KL still rises so fast that it may only arrive later.")
         damage.append(reasons[-1])
+    if keys and SPEED.issuperset(keys):
+        ahead = ahead_at_equal_kl(fix, unchanged)
+        if ahead is None or ahead.low <= 0:
+            found = f"by {ahead}" if ahead else "as far as the curves say"
+            reasons.append(
+                "The change only sets how fast training goes, and at equal KL its gold is not surely above that of the "
+                f"unchanged run ({found}): it may only be earlier on the same way."
+            )
+            damage.append(reasons[-1])
     if reasons:
-        hopeless = left == count or bool(damage) or any(against[name].high < 0 for name in CONTROLS)
+        hopeless = left == count or bool(damage) or any(against[name].high < 0 for name in controls)
         return Judgement("not proven", tuple(reasons), against, open=not hopeless)
     return Judgement(
         "proven",
         (
             f"Unchanged, the failure came again in {came_again} of {count} runs; with the change in none.",
-            *(f"Gold against the arm '{name}': {against[name]}." for name in CONTROLS),
+            *(f"Gold against the arm '{name}': {against[name]}." for name in controls),
         ),
         against,
         open=False,
@@ -215,20 +275,58 @@ def broken(fix: Sequence[ArmRun], unchanged: Sequence[ArmRun]) -> list[str]:
 
 
 def late(fix: Sequence[ArmRun], unchanged: Sequence[ArmRun]) -> bool:
-    """Whether most runs of the fix are still on their way at the end: a smaller step is not another destination."""
+    """Whether most runs of the fix are on their way to the same place: at the pace of their last quarter they would
+    reach half of the unchanged run's KL in as many steps again."""
     moving = [
-        _still_rising(one.kl_curve) and one.kl < NEARER * other.kl for one, other in zip(fix, unchanged, strict=True)
+        _going_on(one.kl_curve) >= SAME_PLACE * _level(other.kl_curve)
+        and _level(one.kl_curve) < NEARER * _level(other.kl_curve)
+        and _pace(one.kl_curve) > 0
+        for one, other in zip(fix, unchanged, strict=True)
     ]
     return sum(moving) * 2 > len(moving)
 
 
-def _still_rising(curve: NDArray[np.float64]) -> bool:
-    """By the medians of the third and the last quarter, which one odd step does not move."""
+def ahead_at_equal_kl(fix: Sequence[ArmRun], unchanged: Sequence[ArmRun]) -> Difference | None:
+    """Gold of the fix in its last quarter less gold of the unchanged run when it first had that KL, over seeds.
+
+    None where a curve is too short, has no gold, or the unchanged run never came so far.
+    """
+    gaps: list[float] = []
+    for one, other in zip(fix, unchanged, strict=True):
+        quarter = len(one.kl_curve) // 4
+        if quarter < 2 or len(other.kl_curve) < 8:
+            return None
+        width = max(3, len(other.kl_curve) // 10)
+        kl, gold = (np.convolve(x, np.ones(width) / width, "valid") for x in (other.kl_curve, other.gold_curve))
+        reached = np.median(one.kl_curve[-quarter:])
+        there = np.flatnonzero(kl >= reached)
+        if not len(there):
+            return None
+        around = slice(max(0, there[0] - 1), there[0] + 1)
+        gaps.append(float(one.gold_curve[-quarter:].mean() - np.interp(reached, kl[around], gold[around])))
+    return _by_seeds(np.asarray(gaps)) if np.isfinite(gaps).all() else None
+
+
+def _level(curve: NDArray[np.float64]) -> float:
+    """Median of the last quarter, which one odd step does not move; 0 for a curve too short to have one."""
     quarter = len(curve) // 4
-    if quarter == 0:
-        return False
-    before, end = np.median(curve[-2 * quarter : -quarter]), np.median(curve[-quarter:])
-    return bool(end > 0 and end - before > STILL_RISING * end)
+    return float(np.median(curve[-quarter:])) if quarter else 0.0
+
+
+def _pace(curve: NDArray[np.float64]) -> float:
+    """Growth from the third to the last quarter, beyond twice the scatter of their difference; else 0."""
+    quarter = len(curve) // 4
+    if not quarter:
+        return 0.0
+    third, last = curve[-2 * quarter : -quarter], curve[-quarter:]
+    growth = float(np.median(last) - np.median(third))
+    scatter = float(np.std(np.diff(curve[-2 * quarter :]))) / np.sqrt(quarter)
+    return growth if growth > 2 * scatter else 0.0
+
+
+def _going_on(curve: NDArray[np.float64]) -> float:
+    """Where four more quarters at the last pace lead."""
+    return _level(curve) + 4 * _pace(curve)
 
 
 def _mean(runs: Sequence[ArmRun], name: str) -> float:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from regard.review.facts import Facts
+from regard.runlog.importers.vocabularies import VOCABULARIES
 
 Stage = Literal[
     "data",
@@ -41,21 +42,36 @@ class Change:
     Attributes:
         key: of our configuration, or "data"/"code" with a dot and a word for what no key says.
         to: the value, or what to do in words, or a function of the present value.
-        foreign: framework to its own key, for runs made elsewhere.
+        sized_by: the value that the record asks for, goes before `to`; None where the record does not say.
+        foreign: framework to its own words for what none of our keys says. What a key of ours is called elsewhere is
+            `config_keys` of the trainer's vocabulary.
     """
 
     key: str
     to: str | float | bool | Callable[[float], float]
     foreign: Mapping[str, str] | None = None
+    sized_by: Callable[[Facts], float | None] | None = None
+
+    def elsewhere(self) -> dict[str, str]:
+        """Trainer or framework to what it calls this."""
+        named = {name: one.config_keys[self.key] for name, one in VOCABULARIES.items() if self.key in one.config_keys}
+        return named | dict(self.foreign or {})
 
     def resolve(self, facts: Facts) -> dict[str, Any]:
-        """The change as the review result has it; `from` is None where the configuration does not say."""
-        present = facts.setting(self.key)
-        to = self.to
+        """The change as the review result has it.
+
+        `from` is None where the configuration does not say; `foreign` is the key of the trainer that wrote the log,
+        None for our own runs and where it has none.
+        """
+        source, elsewhere = str(facts.run.run.get("source") or ""), self.elsewhere()
+        foreign = elsewhere.get(source, elsewhere.get(source.partition("-")[0]))
+        names = (foreign, self.key) if foreign else (self.key,)
+        present, number = facts.setting(*names), facts.number(*names)
+        sized = self.sized_by(facts) if self.sized_by else None
+        to = self.to if sized is None else sized
         if callable(to):
-            number = facts.number(self.key)
             to = to(number) if number is not None else "a value on the other side of the present one"
-        return {"key": self.key, "from": present, "to": to}
+        return {"key": self.key, "from": present, "to": to, "foreign": foreign}
 
 
 @dataclass(frozen=True)

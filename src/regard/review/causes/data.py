@@ -219,8 +219,8 @@ CAUSES = (
             "D5": "There the format of the prompts differs between the stages.",
         },
         changes=(
-            Change("sft.steps", "the step of the lowest held-out loss", {"trl": "num_train_epochs"}),
-            Change("ppo.temperature", 1.0, {"trl": "temperature", "verl": "actor_rollout_ref.rollout.temperature"}),
+            Change("sft.steps", "the step of the lowest held-out loss"),
+            Change("ppo.temperature", 1.0),
         ),
         why="Reinforcement learning only shifts weight between answers that the initial policy can already give.",
         would_overturn="The best of 16 answers of the initial policy is clearly better than the first.",

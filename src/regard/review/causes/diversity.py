@@ -33,10 +33,10 @@ CAUSES = (
             "H5": "A paid phrase is certain, and the rest of the response is not.",
         },
         changes=(
-            Change("ppo.entropy_coef", 0.001, {"trl": "entropy_coef", "verl": "actor.entropy_coeff"}),
-            Change("ppo.clip_range_high", 0.28, {"trl": "epsilon_high", "verl": "actor.clip_ratio_high"}),
-            Change("ppo.temperature", 1.0, {"trl": "temperature", "verl": "rollout.temperature"}),
-            Change("ppo.kl_coef", lambda beta: 3 * beta, {"trl": "kl_coef", "verl": "algorithm.kl_ctrl.kl_coef"}),
+            Change("ppo.entropy_coef", 0.001),
+            Change("ppo.clip_range_high", 0.28),
+            Change("ppo.temperature", 1.0),
+            Change("ppo.kl_coef", lambda beta: 3 * beta),
         ),
         why="What the policy never samples it cannot learn; a higher upper clip lets rare tokens grow.",
         would_overturn="Score and gold still rise, and best-of-8 of the last policy beats best-of-8 of the first.",
@@ -69,8 +69,8 @@ CAUSES = (
             "G5": "There sampler and trainer disagree first, and more with every step of staleness.",
         },
         changes=(
-            Change("ppo.entropy_coef", 0.0, {"trl": "entropy_coef", "verl": "actor.entropy_coeff"}),
-            Change("ppo.temperature", 1.0, {"trl": "temperature", "verl": "rollout.temperature"}),
+            Change("ppo.entropy_coef", 0.0),
+            Change("ppo.temperature", 1.0),
         ),
         why="With advantages of deviation 1, a bonus above some 0.01 a nat competes with the reward itself.",
         would_overturn="The score goes on rising with entropy.",
@@ -100,7 +100,7 @@ CAUSES = (
             "D4": "Few or narrow prompts have few answers: compare with the first responses to the same prompts.",
         },
         changes=(
-            Change("ppo.kl_coef", lambda beta: 3 * beta, {"trl": "kl_coef", "verl": "algorithm.kl_ctrl.kl_coef"}),
+            Change("ppo.kl_coef", lambda beta: 3 * beta),
             Change("data.prompts", "more, and more different, prompts"),
             Change("ppo.steps", "stop when the score saturates"),
         ),
@@ -132,7 +132,7 @@ CAUSES = (
         },
         changes=(
             Change("code.ptx", "mix in the loss on pre-training or SFT text (InstructGPT: weight 27.8)"),
-            Change("ppo.learning_rate", lambda rate: rate / 3, {"trl": "learning_rate", "verl": "actor.optim.lr"}),
+            Change("ppo.learning_rate", lambda rate: rate / 3),
             Change("model.lora_rank", "train adapters instead of all weights, or average weights with the SFT model"),
         ),
         why="More KL on the task's prompts does not restore a skill that they never ask for; its own text does.",

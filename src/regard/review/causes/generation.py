@@ -33,7 +33,7 @@ CAUSES = (
                 "a padding token that is not EOS, and EOS among the labels of SFT",
                 {"trl": "pad_token", "openrlhf": "pad token of the tokenizer"},
             ),
-            Change("ppo.missing_eos_penalty", 1.0, {"trl": "missing_eos_penalty"}),
+            Change("ppo.missing_eos_penalty", 1.0),
             Change(
                 "code.generator",
                 "stop at EOS; no minimum length",
@@ -71,11 +71,6 @@ CAUSES = (
             Change(
                 "ppo.max_response_tokens",
                 lambda cap: 3 * cap,
-                {
-                    "trl": "response_length / max_completion_length",
-                    "verl": "data.max_response_length",
-                    "openrlhf": "generate_max_len",
-                },
             ),
             Change("code.loss", "leave cut responses out of the loss"),
         ),
@@ -113,7 +108,7 @@ CAUSES = (
             "P1": "A step length falls with the learning rate; this gap does not.",
         },
         changes=(
-            Change("ppo.temperature", 1.0, {"trl": "temperature", "verl": "rollout.temperature"}),
+            Change("ppo.temperature", 1.0),
             Change(
                 "code.generator",
                 "top_p=1, top_k=0, min_p=0, repetition_penalty=1 by name, and the trainer's logits "

@@ -2,11 +2,7 @@
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
-_RAISE_BETA = Change(
-    "ppo.kl_coef",
-    lambda beta: 4 * beta,
-    {"trl": "kl_coef (PPO), beta (GRPO)", "verl": "algorithm.kl_ctrl.kl_coef", "openrlhf": "--init_kl_coef"},
-)
+_RAISE_BETA = Change("ppo.kl_coef", lambda beta: 4 * beta)
 _STOP = Change("ppo.steps", "stop at the checkpoint where gold is best")
 _GOLD_FALLS = {
     "gold-falls-as-score-rises": 0.35,

@@ -1,12 +1,8 @@
 """Causes in the KL term and the reference."""
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.signs.kl import usual_leash
 
-_COEF = {
-    "trl": "kl_coef (PPO), beta (GRPO, RLOO)",
-    "verl": "algorithm.kl_ctrl.kl_coef",
-    "openrlhf": "--init_kl_coef",
-}
 _NO_GAIN = {"score-does-not-gain": USUALLY, "kl-stays-near-zero": USUALLY, "gain-within-noise": OFTEN}
 _FAR = ("KL001", "RWD001", "RWD002", "TXT002", "TXT003", "TXT004", "gold-falls-as-score-rises", "score-parts-from-gold",
         "length-surge", "repetition-surge", "skill-lost", "pooled-variety-lost", "reference-nll-surge",
@@ -49,12 +45,12 @@ CAUSES = (
             "K8": "There the logged KL is about 0 while the texts change.",
         },
         changes=(
-            Change("ppo.kl_coef", lambda beta: 4 * beta if beta > 0 else 0.05, _COEF),
-            Change("ppo.kl_target", 6.0, {"trl": "(none; fixed)", "verl": "algorithm.kl_ctrl.target_kl"}),
+            Change("ppo.kl_coef", lambda beta: 4 * beta if beta > 0 else 0.05, sized_by=usual_leash),
+            Change("ppo.kl_target", 6.0),
             Change("ppo.steps", "stop at the checkpoint where gold is best"),
         ),
         why="Only the KL term moves the point to which training goes; clip and learning rate only change how fast.",
-        would_overturn="With four times the coefficient gold at equal KL is no better and the KL no lower.",
+        would_overturn="With the firmer coefficient gold at equal KL is no better and the KL no lower.",
         leads_to=("H1", "H2", "H3", "H4", "H5", "H6", "H7", "E1", "A1"),
         references="Ziegler et al. 2019 (arXiv 1909.08593); Gao et al. 2022 (arXiv 2210.10760).",
     ),
@@ -82,8 +78,8 @@ CAUSES = (
             "K3": "There the KL is not 0 at the start.",
         },
         changes=(
-            Change("ppo.kl_coef", lambda beta: beta / 10, _COEF),
-            Change("ppo.scale_scores", True, {"trl": "(none; divide in the reward function)"}),
+            Change("ppo.kl_coef", lambda beta: beta / 10),
+            Change("ppo.scale_scores", True),
         ),
         why="The best gain is about the score's variance divided by the coefficient.",
         would_overturn="A tenth of the coefficient leaves score and KL where they are.",
@@ -251,12 +247,10 @@ CAUSES = (
             Change(
                 "ppo.kl_target",
                 "a KL in the unit that the controller is fed; 6 nats per sequence is usual",
-                {"verl": "algorithm.kl_ctrl.target_kl"},
             ),
             Change(
                 "ppo.kl_horizon",
                 lambda horizon: 10 * horizon,
-                {"verl": "algorithm.kl_ctrl.horizon", "openrlhf": "--kl_horizon"},
             ),
             Change("ppo.kl_target_unit", "nats/sequence"),
         ),

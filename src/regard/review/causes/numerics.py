@@ -27,12 +27,12 @@ CAUSES = (
             "C2": "There the value loss has grown for several steps before.",
         },
         changes=(
-            Change("model.dtype", "float32", {"trl": "bf16 / fp16", "verl": "actor.fsdp_config.model_dtype"}),
+            Change("model.dtype", "float32"),
             Change(
                 "code.loss",
                 "log-ratios clamped to ±20; empty responses left out; updates that are not finite skipped and counted",
             ),
-            Change("ppo.learning_rate", lambda rate: rate / 3, {"trl": "learning_rate", "verl": "actor.optim.lr"}),
+            Change("ppo.learning_rate", lambda rate: rate / 3),
         ),
         why="One number that is not finite makes all weights not finite in one step.",
         would_overturn="The metric was never finite, so it was not measured at all.",
@@ -63,11 +63,6 @@ CAUSES = (
             Change(
                 "model.dtype",
                 "float32",
-                {
-                    "trl": "bf16 with float32 master weights",
-                    "verl": "actor.fsdp_config.model_dtype=fp32",
-                    "openrlhf": "param_dtype",
-                },
             ),
             Change("code.optimiser", "float32 master weights and optimiser state, or stochastic rounding"),
         ),

@@ -26,12 +26,10 @@ CAUSES = (
             "D1": "Noise leaves a ceiling of accuracy; training pairs are not separated without error.",
         },
         changes=(
-            Change("dpo.epochs", 1.0, {"trl": "num_train_epochs", "openrlhf": "max_epochs"}),
-            Change("dpo.learning_rate", lambda rate: rate / 10, {"trl": "learning_rate"}),
-            Change(
-                "dpo.sft_coef", "an SFT term on the chosen response", {"trl": "rpo_alpha", "openrlhf": "nll_loss_coef"}
-            ),
-            Change("dpo.beta", lambda beta: 3 * beta, {"trl": "beta"}),
+            Change("dpo.epochs", 1.0),
+            Change("dpo.learning_rate", lambda rate: rate / 10),
+            Change("dpo.sft_coef", "an SFT term on the chosen response"),
+            Change("dpo.beta", lambda beta: 3 * beta),
         ),
         why="The SFT term holds up what the difference alone would let fall, and one epoch ends before memory begins.",
         would_overturn="The chosen response's implicit reward ends at or above 0, held-out loss at its lowest.",

@@ -35,8 +35,8 @@ CAUSES = (
         },
         changes=(
             Change("data.max_rm_groups", 0.0),
-            Change("rm.steps", 0.0, {"trl": "num_train_epochs"}),
-            Change("rm.learning_rate", lambda rate: 3 * rate, {"trl": "learning_rate"}),
+            Change("rm.steps", 0.0),
+            Change("rm.learning_rate", lambda rate: 3 * rate),
         ),
         why="Whatever stage 4 gains on this score is noise; below some 2,000 pairs no reward model is of use.",
         would_overturn="Twice as many pairs leave the accuracy on held-out pairs where it is.",
@@ -69,7 +69,7 @@ CAUSES = (
             "R4": "There training pairs are not ranked much better than others.",
         },
         changes=(
-            Change("rm.epochs", 1.0, {"trl": "num_train_epochs"}),
+            Change("rm.epochs", 1.0),
             Change("rm.steps", "the step of the lowest held-out loss"),
         ),
         why="The policy goes where the reward model is sure, and it is sure of what it learned by heart.",
@@ -142,9 +142,9 @@ CAUSES = (
             "R2": "There training pairs are ranked much better than others.",
         },
         changes=(
-            Change("rm.epochs", 1.0, {"trl": "num_train_epochs"}),
+            Change("rm.epochs", 1.0),
             Change("data.comparisons", "the share of raters as the label, near-ties kept"),
-            Change("rm.center_penalty", 0.01, {"trl": "center_rewards_coefficient"}),
+            Change("rm.center_penalty", 0.01),
         ),
         why="A margin that means what it says keeps the score from paying a fortune for a guess.",
         would_overturn="Dividing all margins by one fitted temperature changes nothing in calibration.",
@@ -190,7 +190,7 @@ CAUSES = (
             "C1": "There the value loss stays high when scores are normalised.",
         },
         changes=(
-            Change("ppo.scale_scores", True, {"openrlhf": "normalize_reward"}),
+            Change("ppo.scale_scores", True),
             Change("code.score", "the same multiplier from the first step to the last"),
         ),
         why="The KL coefficient is in score units per nat: it means something only when the score has a unit.",

@@ -23,6 +23,7 @@ COEF_SETTINGS = ("ppo.kl_coef", "kl_coef", "init_kl_coef", "beta")
 TARGET_SETTINGS = ("ppo.kl_target", "target_kl", "kl_target", "kl_ctrl.target_kl")
 
 LOOSE, SHORT = 80.0, 1.2
+USUAL_NATS = 6.0
 GROWTH = 0.15
 CHEAP = 0.06
 BELOW_ZERO, LEAST_NATS = 4.0, 0.02
@@ -79,6 +80,12 @@ def score_deviation(facts: Facts) -> float | None:
     return logged.start if logged is not None else None
 
 
+def weighed_deviation(facts: Facts) -> float | None:
+    """Deviation of what the leash is weighed against: of the score, or 1 where the trainer divides by it
+    (`scale_rewards` of TRL's GRPO)."""
+    return 1.0 if facts.setting("scale_rewards") not in (None, False, "none") else score_deviation(facts)
+
+
 def gain(of: Reading) -> tuple[float, float]:
     """Mean of the last fifth less that of the first points, and its standard error."""
     n = len(of.values)
@@ -94,7 +101,7 @@ def gain(of: Reading) -> tuple[float, float]:
 def leash_loose(facts: Facts) -> Answer:
     """The score's deviation is more than 80 times the KL coefficient, so that a nat costs next to nothing; or the
     coefficient fell within one step to half or less."""
-    coef, deviation = coefficient(facts), score_deviation(facts)
+    coef, deviation = coefficient(facts), weighed_deviation(facts)
     if coef is None:
         return unknown("The weight of the KL term is not known.", COEF, f"config: {COEF_SETTINGS[0]}")
     fell = _fell(facts)
@@ -120,11 +127,24 @@ def _fell(facts: Facts) -> Onset | None:
     return None
 
 
+def usual_leash(facts: Facts) -> float | None:
+    """The coefficient whose best policy lies six nats per sequence from the reference, to two digits, and at least four
+    times the present one; None where spread or coefficient are not known.
+
+    For a normal score of deviation σ the optimum of score − β·KL has a KL of σ²/(2β²), so β = σ/√12. Six nats are the
+    target of Ziegler et al. 2019 (arXiv 1909.08593), and what `ppo.kl_target` is changed to.
+    """
+    coef, deviation = coefficient(facts), weighed_deviation(facts)
+    if coef is None or deviation is None or deviation <= 0:
+        return None
+    return float(f"{max(4 * coef, deviation / math.sqrt(2 * USUAL_NATS)):.2g}")
+
+
 @sign("leash-short")
 def leash_short(facts: Facts) -> Answer:
     """The KL coefficient is so large beside the score's deviation σ that the best policy gains less than about one: to
     second order the optimum of score − β·KL gains σ²/β at a KL of σ²/(2β²)."""
-    coef, deviation = coefficient(facts), score_deviation(facts)
+    coef, deviation = coefficient(facts), weighed_deviation(facts)
     if coef is None:
         return unknown("The weight of the KL term is not known.", COEF, f"config: {COEF_SETTINGS[0]}")
     if deviation is None or deviation <= 0:

@@ -30,6 +30,7 @@ class Vocabulary:
         eval_prefixes: what they put in front of a key measured on held-out data.
         eval_keys: meanings of keys with such a prefix.
         settings: configuration keys that must be there too, where two trainers write the same keys.
+        config_keys: settings of ours to the trainer's own, where they mean the same.
         source: where the meanings were read.
     """
 
@@ -42,6 +43,7 @@ class Vocabulary:
     eval_prefixes: tuple[str, ...] = ("eval_", "eval/")
     eval_keys: dict[str, Meaning] = field(default_factory=dict[str, Meaning])
     settings: tuple[str, ...] = ()
+    config_keys: dict[str, str] = field(default_factory=dict[str, str])
 
     def fits(self, keys: set[str], config: Settings) -> bool:
         """Whether a log with these keys and this configuration is this trainer's."""
@@ -101,6 +103,14 @@ def kl_by(name: str, reduction: str) -> Callable[[Settings], str]:
 
     return resolve
 
+
+HF_CONFIG_KEYS: dict[str, str] = {
+    "ppo.learning_rate": "learning_rate",
+    "ppo.warmup_steps": "warmup_steps",
+    "ppo.max_grad_norm": "max_grad_norm",
+    "ppo.batch_size": "per_device_train_batch_size",
+}
+"""For what samples; `batch_size` in responses of one process."""
 
 HF_TRAINER: dict[str, Meaning] = {
     "grad_norm": "optim/grad_norm/last",

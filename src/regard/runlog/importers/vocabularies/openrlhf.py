@@ -41,6 +41,7 @@ OPENRLHF_PPO = Vocabulary(
         "response_clip_ratio": None,
         "timing/*": None,
     },
+    config_keys={"ppo.kl_coef": "algo.kl.init_coef", "ppo.kl_target": "algo.kl.target"},
 )
 
 OPENRLHF_RM = Vocabulary(

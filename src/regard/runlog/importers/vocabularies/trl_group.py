@@ -6,7 +6,7 @@ without either, the estimator and what the clip counts are unknown. A loss of 0 
 (trl#3452), and so is a clip ratio of 0 (trl#3120).
 """
 
-from regard.runlog.importers.vocabulary import HF_TRAINER, Meaning, Vocabulary
+from regard.runlog.importers.vocabulary import HF_CONFIG_KEYS, HF_TRAINER, Meaning, Vocabulary
 
 _SHARED: dict[str, Meaning] = {
     **HF_TRAINER,
@@ -31,6 +31,15 @@ _SHARED: dict[str, Meaning] = {
     "tools/*": None,
     "entropy_coef": None,
 }
+_CONFIG_KEYS = {
+    **HF_CONFIG_KEYS,
+    "ppo.kl_coef": "beta",
+    "ppo.epochs": "num_iterations",
+    "ppo.clip_range": "epsilon",
+    "ppo.clip_range_high": "epsilon_high",
+    "ppo.temperature": "temperature",
+    "ppo.max_response_tokens": "max_completion_length",
+}
 _FINGERPRINT = ("reward", "frac_reward_zero_std", "completions/mean_length")
 
 TRL_GRPO = Vocabulary(
@@ -47,6 +56,7 @@ TRL_GRPO = Vocabulary(
         "clip_ratio/high_mean": "clip/policy_high/frac",
         "clip_ratio": "clip/policy/frac",
     },
+    config_keys={**_CONFIG_KEYS, "ppo.entropy_coef": "entropy_coef"},
 )
 TRL_RLOO = Vocabulary(
     name="trl-rloo",
@@ -59,6 +69,7 @@ TRL_RLOO = Vocabulary(
         "kl": "kl/policy_ref_k1/token_mean",
         "clip_ratio/region_mean": "clip/policy_sequences/frac",
     },
+    config_keys={**_CONFIG_KEYS, "ppo.whiten_advantages": "normalize_advantages"},
 )
 TRL_GROUP = Vocabulary(
     name="trl-grpo-or-rloo",
@@ -66,5 +77,6 @@ TRL_GROUP = Vocabulary(
     fingerprint=_FINGERPRINT,
     source="trl/trainer/grpo_trainer.py, rloo_trainer.py",
     keys={**_SHARED, "kl": "kl/policy_ref_unknown/token_mean"},
+    config_keys=_CONFIG_KEYS,
 )
 VOCABULARIES = (TRL_GRPO, TRL_RLOO, TRL_GROUP)

@@ -30,6 +30,7 @@ TRL_DPO = Vocabulary(
             ),
         ),
     },
+    config_keys={"dpo.learning_rate": "learning_rate", "dpo.epochs": "num_train_epochs", "dpo.beta": "beta"},
 )  # fmt: skip
 
 TRL_REWARD = Vocabulary(
@@ -51,6 +52,11 @@ TRL_REWARD = Vocabulary(
         "accuracy": "rm/accuracy_val/mean",
         **dict.fromkeys(("margin", "mean_reward", "min_reward", "max_reward", "num_tokens")),
     },
+    config_keys={
+        "rm.learning_rate": "learning_rate",
+        "rm.epochs": "num_train_epochs",
+        "rm.center_penalty": "center_rewards_coefficient",
+    },
 )
 
 TRL_SFT = Vocabulary(
@@ -68,5 +74,6 @@ TRL_SFT = Vocabulary(
         "loss": "loss/sft_eval/mean",
         **dict.fromkeys(("entropy", "mean_token_accuracy", "num_tokens")),
     },
+    config_keys={"sft.learning_rate": "learning_rate"},
 )
 VOCABULARIES = (TRL_DPO, TRL_REWARD, TRL_SFT)

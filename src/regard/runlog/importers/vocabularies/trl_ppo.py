@@ -5,7 +5,7 @@ padding too (trl#6809). `objective/entropy` counted each pad as one nat of certa
 (trl#2496); 1.12.0 masks it, but a log does not state its version. `objective/scores` contains the missing-EOS penalty.
 """
 
-from regard.runlog.importers.vocabulary import HF_TRAINER, Vocabulary, kl_by
+from regard.runlog.importers.vocabulary import HF_CONFIG_KEYS, HF_TRAINER, Vocabulary, kl_by
 
 TRL_PPO = Vocabulary(
     name="trl-ppo",
@@ -31,6 +31,21 @@ TRL_PPO = Vocabulary(
         "lr": "optim/learning_rate/last",
         "eps": "throughput/episodes_per_s",
         "episode": None,
+    },
+    config_keys={
+        **HF_CONFIG_KEYS,
+        "ppo.kl_coef": "kl_coef",
+        "ppo.epochs": "num_ppo_epochs",
+        "ppo.num_minibatches": "num_mini_batches",
+        "ppo.micro_batch_size": "local_rollout_forward_batch_size",
+        "ppo.clip_range": "cliprange",
+        "ppo.value_clip_range": "cliprange_value",
+        "ppo.value_coef": "vf_coef",
+        "ppo.gamma": "gamma",
+        "ppo.gae_lambda": "lam",
+        "ppo.temperature": "temperature",
+        "ppo.max_response_tokens": "response_length",
+        "ppo.missing_eos_penalty": "missing_eos_penalty",
     },
 )
 

@@ -80,5 +80,23 @@ VERL = Vocabulary(
         "timing_per_token_ms/*": None,
         "global_seqlen/*": None,
     },
+    config_keys={
+        "ppo.kl_coef": "algorithm.kl_ctrl.kl_coef",
+        "ppo.kl_target": "algorithm.kl_ctrl.target_kl",
+        "ppo.kl_horizon": "algorithm.kl_ctrl.horizon",
+        "ppo.gamma": "algorithm.gamma",
+        "ppo.gae_lambda": "algorithm.lam",
+        "ppo.learning_rate": "actor_rollout_ref.actor.optim.lr",
+        "ppo.epochs": "actor_rollout_ref.actor.ppo_epochs",
+        "ppo.clip_range": "actor_rollout_ref.actor.clip_ratio",
+        "ppo.clip_range_high": "actor_rollout_ref.actor.clip_ratio_high",
+        "ppo.entropy_coef": "actor_rollout_ref.actor.entropy_coeff",
+        "ppo.max_grad_norm": "actor_rollout_ref.actor.grad_clip",
+        "ppo.micro_batch_size": "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+        "ppo.temperature": "actor_rollout_ref.rollout.temperature",
+        "ppo.max_response_tokens": "data.max_response_length",
+        "ppo.batch_size": "data.train_batch_size",
+        "ppo.value_clip_range": "critic.cliprange_value",
+    },
 )
 VOCABULARIES = (VERL,)
