@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Compiled when first imported: most modules of the large packages never are.
+INSTALL := $(BIN)/python -m pip install -q --no-compile
 
 .PHONY: demo test test-slow lint docs sabotage
 
@@ -24,10 +26,10 @@ sabotage: .venv/.ready
 # torch comes first and alone: an open range would draw in the GPU build and gigabytes with it.
 .venv/.train: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train]'
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -c constraints.txt -e '.[train]'
 	touch $@
 
 .venv/.ready: .venv/.train
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
+	$(INSTALL) -c constraints.txt -e '.[train,dev]'
 	touch $@

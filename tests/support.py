@@ -22,6 +22,7 @@ MICRO = [
     "rm.steps=5",
     "rm.micro_batch_size=30",
     "data.max_rm_groups=12",
+    "data.max_reviews=600",
     "ppo.steps=5",
     "ppo.batch_size=8",
     "ppo.micro_batch_size=4",

@@ -68,6 +68,9 @@ class DataConfig(_Section):
     """Texts, prompts and comparisons. The defaults are the fetched sets; a path takes your own file."""
 
     reviews: str = Field(default="imdb-reviews", description="fetched set for SFT texts, prompts and the gold judge")
+    max_reviews: int = Field(
+        default=0, ge=0, description="reviews used of each part (SFT texts, prompts, the judge's); 0 is all"
+    )
     comparisons: str = Field(
         default="movie-ratings", description="fetched ratings, or a file `regard data check` accepts"
     )

@@ -25,7 +25,7 @@ NEEDS: dict[str, frozenset[str]] = {
 initial policy."""
 
 
-_BEGINNING = ("seed", "model", "data.reviews", "eval.num_prompts")
+_BEGINNING = ("seed", "model", "data.reviews", "data.max_reviews", "eval.num_prompts")
 STAGE_READS: dict[str, tuple[str, ...]] = {
     "pretrain": (*_BEGINNING, "pretrain"),
     "sft": (*_BEGINNING, "pretrain", "data.prompt_tokens", "sft"),

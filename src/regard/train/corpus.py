@@ -50,7 +50,9 @@ class Corpus:
     def reviews(self) -> ReviewSplits:
         if self.config.data.reviews != "imdb-reviews":
             raise ConfigError(f"data.reviews: unknown set {self.config.data.reviews!r}. Use imdb-reviews.")
-        return split_reviews(load_imdb(fetch("imdb-reviews")), SPLIT_SEED)
+        splits = split_reviews(load_imdb(fetch("imdb-reviews")), SPLIT_SEED)
+        most = self.config.data.max_reviews or None
+        return ReviewSplits(splits.sft[:most], splits.judge[:most], splits.prompts[:most])
 
     @cached_property
     def rewards(self) -> RewardData:

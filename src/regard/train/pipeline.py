@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from regard.config import RecipeConfig, value_at
+from regard.config import RecipeConfig, parse_config, value_at
 from regard.data.assets import fetch
 from regard.data.ratings import kept_means
 from regard.errors import ConfigError, RunLogError
@@ -103,10 +103,13 @@ def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str
         RunLogError: `source` is no run.
     """
     old = read_run(source)
+    if not old.config:
+        raise RunLogError(f"{source} has no config.yaml, so what it did is not known. Give another run.")
+    before = parse_config(old.config, str(source / "config.yaml")).model_dump(mode="json")  # with keys that came later
     new = config.model_dump(mode="json")
     adopted: list[str] = []
     for stage in [stage for stage in config.stages if stage in STAGE_READS]:
-        same = all(value_at(old.config, key) == value_at(new, key) for key in STAGE_READS[stage])
+        same = all(value_at(before, key) == value_at(new, key) for key in STAGE_READS[stage])
         facts = old.run.get("stages", {}).get(stage, {})
         if not same or facts.get("status") != "done":
             break
