@@ -63,7 +63,7 @@ def train_all(out: Path) -> None:
         place, own = out / name, REWARD_MODELS[name]
         if own == LARGER and not (place / "stages/rm/final").is_dir():
             for stage in ("pretrain", "sft", "rm"):
-                regard("train", stage, "tiny", "--out", str(place), "--json", "--resume", *sets(own))
+                regard("train", stage, "tiny", "--out", str(place), "--json", *sets(own))
         elif own and own != LARGER and not (place / "summary.json").is_file():
             regard("run", "tiny", "--out", str(place), "--from", str(base), "--json", *sets([*own, *LOOSE]))
 
@@ -116,8 +116,7 @@ def best_of_n(answers: dict[str, Any], reward_model: RewardModel) -> dict[str, l
     )  # fmt: skip
     order = np.argsort(scores, axis=1, kind="stable")
     ranked = np.take_along_axis(gold, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    sizes = [round(2 ** (half / 2)) for half in range(17)]
-    sizes = sorted(set(sizes))
+    sizes = sorted({round(2 ** (half / 2)) for half in range(17)})
     weights = np.stack([chance_to_be_best(n, MOST) for n in sizes])
     by_gold, by_score = (one @ weights.T for one in ranked)
     return {

@@ -22,3 +22,9 @@ def test_auto_dtype_without_adapters_is_float32_and_bfloat16_is_refused(monkeypa
         parse_config({"ppo": {"lora_layers": 1}}, "test")
     with pytest.raises(ConfigError, match="needs lora_rank"):
         parse_config({"model": {"dtype": "bfloat16"}}, "test")
+
+
+def test_reviews_too_few_for_a_prompt_of_stage_4_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leaves stage 4 no prompt"):
+        parse_config({"data": {"max_reviews": 256}}, "test")
+    assert parse_config({"data": {"max_reviews": 257}}, "test").data.max_reviews == 257

@@ -252,6 +252,15 @@ class RecipeConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _prompts_are_left(self) -> "RecipeConfig":
+        if 0 < self.data.max_reviews <= self.eval.num_prompts:
+            raise ValueError(
+                f"data.max_reviews={self.data.max_reviews} leaves stage 4 no prompt: "
+                f"eval.num_prompts={self.eval.num_prompts} of them are held out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lora_layers_need_adapters(self) -> "RecipeConfig":
         if self.ppo.lora_layers and not self.model.lora_rank:
             raise ValueError("ppo.lora_layers needs model.lora_rank > 0: without adapters every block is trained")

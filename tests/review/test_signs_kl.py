@@ -40,6 +40,7 @@ from support_policy import (
 
 from regard.review.facts import Facts
 from regard.review.signs import all_signs
+from regard.review.signs.kl import usual_leash
 from regard.runlog.reader import RunLog
 
 Build = Callable[[Path], RunLog]
@@ -201,3 +202,12 @@ def test_a_penalty_that_goes_missing_is_dated(tmp_path: Path) -> None:
 
 def test_healthy_series_are_of_one_length() -> None:
     assert {len(values) for values in HEALTHY.values()} == {STEPS}
+
+
+@pytest.mark.parametrize(("coef", "deviation", "leash"), [(0.001, 1.0, 0.29), (0.5, 1.0, 2.0), (0.01, 3.0, 0.87)])
+def test_the_usual_leash_has_its_optimum_at_six_nats(
+    tmp_path: Path, coef: float, deviation: float, leash: float
+) -> None:
+    """By hand: σ/√12 = 0.2887 σ, but at least four times the present one."""
+    run = stage_4({COEF: [coef] * STEPS, STD: [deviation] * STEPS})(tmp_path)
+    assert usual_leash(Facts(run)) == pytest.approx(leash)

@@ -11,14 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regard.config import load_recipe, value_at
 from regard.errors import RunLogError
 from regard.review import review
+from regard.review.causes import all_causes
 from regard.runlog.importers import read_any
 from regard.runlog.importers.vocabularies import VOCABULARIES
 from regard.runlog.importers.wire import WireError, fields, signed
 from regard.runlog.metrics import METRICS
 from regard.runlog.reader import RunLog
 
+HERE = Path(__file__).parent
 PPO = {"objective/kl": 8.0, "objective/scores": 1.0, "policy/approxkl_avg": 0.01, "objective/entropy": -3.0}
 
 
@@ -46,6 +49,18 @@ def test_every_meaning_is_a_declared_metric(name: str, config: dict[str, Any]) -
     meanings += [vocabulary.meaning(vocabulary.eval_prefixes[0] + key, config) for key in vocabulary.eval_keys]
     assert all(known for known, _ in meanings)
     assert [metric for _, metric in meanings if metric is not None and metric not in METRICS] == []
+
+
+@pytest.mark.parametrize("name", ["trl-ppo", "trl-grpo", "trl-rloo", "trl-dpo", "trl-reward"])
+def test_what_our_settings_are_called_is_what_trl_has(name: str) -> None:
+    """Against the settings of real runs of TRL; warm-up, steps and rates are the Trainer's own."""
+    real = json.loads((HERE / f"trl_healthy/{name.removeprefix('trl-')}-1/training_args.json").read_text())
+    theirs = VOCABULARIES[name].config_keys
+    assert theirs and set(theirs.values()) <= set(real)
+    plain = load_recipe("tiny").model_dump(mode="json")
+    advised = {change.key for cause in all_causes().values() for change in cause.changes}
+    for key in theirs.keys() - advised:  # a cause may advise a key that only other trainers have
+        value_at(plain, key)
 
 
 def test_ppo_kl_of_trl_is_a_sum_and_its_estimator_a_setting(tmp_path: Path) -> None:
@@ -252,7 +267,7 @@ def test_an_event_file_is_read_up_to_any_place_where_it_breaks_off(tmp_path: Pat
     file = write_events(tmp_path, [("train/" + key, n, value) for n in range(3) for key, value in PPO.items()])
     content = file.read_bytes()
     seen = []
-    for end in range(0, len(content), 7):
+    for end in range(0, len(content), 3):
         file.write_bytes(content[:end])
         seen.append(points_or_error(file))
     assert seen == sorted(seen) and seen[-1] > 0
@@ -352,7 +367,7 @@ def test_every_prefix_is_read_or_refused(tmp_path: Path, kind: str) -> None:
     content = path.read_bytes()
     whole = points_or_error(path)
     seen: list[int] = []
-    for end in range(0, len(content), 3):
+    for end in range(len(content)):
         path.write_bytes(content[:end])
         seen.append(points_or_error(path))
     assert whole > 0 and max(seen) <= whole

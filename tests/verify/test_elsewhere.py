@@ -164,6 +164,7 @@ def test_one_seed_alone_decides_nothing(failed: Path, mapping: Path, tmp_path: P
         (("{healthy}", "--plan", "{tmp}/p"), "No cause has a fix"),
         (("{failed}", "--plan", "{tmp}/p", "--cause", "D1"), "does not list D1"),
         (("{failed}",), "--plan DIR"),
+        (("{failed}", "--read", "{tmp}/p"), "--read takes what the plan says"),
         ((), "Verify what?"),
     ],
 )

@@ -16,6 +16,7 @@ from regard.report.verify_text import render_verify_text
 from regard.runlog.files import write_atomic
 from regard.runlog.importers import read_any
 from regard.runlog.reader import RunLog, read_run
+from regard.verify.apply import keep_fixed
 from regard.verify.elsewhere import judge_plan, read_plan, write_plan
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -53,6 +54,8 @@ def verify(
     """
     change = dict(split_override(word, "--fix") for word in fix) if fix else None
     if read is not None:
+        if path is not None or plan is not None or change is not None or cause is not None:
+            raise ConfigError(f"--read takes what the plan says. Type: regard verify --read {read}")
         return _read(read, mapping, as_json)
     if path is None:
         raise ConfigError("Verify what? Type regard verify RUN, or regard verify --read PLAN.")
@@ -72,8 +75,6 @@ def verify(
         say=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True),
     )
     if apply:
-        from regard.verify.apply import keep_fixed
-
         result["applied"] = keep_fixed(path, result)
     return _show(result, out or path / "verify", read_run, as_json)
 

@@ -11,14 +11,14 @@ def render_tune_text(result: Mapping[str, Any]) -> str:
     goal, best = result["goal"], result["recommended"]
     lines = [f"{result['run']['path']}: {result['outcome']}"]
     if best is not None:
-        words = " ".join(f"--set {key}={value:.3g}" for key, value in best.items())
+        words = " ".join(f"--set {key}={value}" for key, value in best.items())
         lines.append(f"  Take: regard run … {words}")
     if "difference" in result:
         low, high = result["ci95"]
         seeds = len(result["seeds"])
         lines.append(f"  {goal}: {result['difference']:+.3f} (95 % {low:+.3f} … {high:+.3f}) over {seeds} seed(s)")
         for name, cost in result["costs"].items():
-            lines.append(f"  {name.replace('_', ' ')}: {show(cost['now'])} → {show(cost['best'])}")
+            lines.append(f"  {name}: {show(cost['now'])} → {show(cost['best'])}")
         for bound, count in result["bounds_broken"].items():
             if count:
                 lines.append(f"  {bound} is broken in {count} of {seeds} seeds")

@@ -8,12 +8,14 @@ from regard.review.causes import Cause, Change, all_causes
 def cause_facts(cause: Cause) -> dict[str, Any]:
     """A cause as plain values."""
     facts = {key: getattr(cause, key) for key in cause.__dataclass_fields__}
-    changes = [{"key": one.key, "to": _to(one.to), "foreign": one.elsewhere()} for one in cause.changes]
+    changes = [{"key": one.key, "to": _to(one), "foreign": one.elsewhere()} for one in cause.changes]
     return facts | {"predicts": dict(cause.predicts), "look_alikes": dict(cause.look_alikes), "changes": changes}
 
 
-def _to(value: object) -> object:
-    return "a multiple of the present value" if callable(value) else value
+def _to(change: Change) -> object:
+    if change.sized_by is not None:
+        return "a value sized by the record"
+    return "a multiple of the present value" if callable(change.to) else change.to
 
 
 def cause_doc(cause: Cause) -> str:
@@ -37,7 +39,7 @@ def cause_doc(cause: Cause) -> str:
 
 def _change(change: Change) -> str:
     elsewhere = ", ".join(f"{name} `{key}`" for name, key in change.elsewhere().items())
-    return f"- `{change.key}`: {_to(change.to)}" + (f". Elsewhere: {elsewhere}" if elsewhere else "")
+    return f"- `{change.key}`: {_to(change)}" + (f". Elsewhere: {elsewhere}" if elsewhere else "")
 
 
 def _surely(p: float) -> str:

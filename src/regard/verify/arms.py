@@ -15,6 +15,7 @@ WHY = {
     GENERIC: "whether anybody's first guess, a shorter step and a shorter leash, does it",
     FIX: "whether this change does it",
 }
+"""Arm to what it is there to rule out."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,11 @@ class Arm:
         name: unchanged, placebo, generic or fix.
         config: what it runs with, of the run's own seed.
         changes: key to (before, after).
-        why: what it is there to rule out.
     """
 
     name: str
     config: RecipeConfig
     changes: Mapping[str, tuple[Any, Any]]
-    why: str
 
 
 def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
@@ -57,7 +56,12 @@ def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
 def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any]) -> Arm:
     changed = changed_config(config, changes)
     before, after = (one.model_dump(mode="json") for one in (config, changed))
-    return Arm(name, changed, {key: (value_at(before, key), value_at(after, key)) for key in changes}, WHY[name])
+    return Arm(name, changed, {key: (value_at(before, key), value_at(after, key)) for key in changes})
+
+
+def plain_changes(changes: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
+    """What an arm changes, as JSON has it."""
+    return [{"key": key, "from": old, "to": new} for key, (old, new) in changes.items()]
 
 
 def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeConfig:

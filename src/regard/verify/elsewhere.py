@@ -22,8 +22,8 @@ from regard.runlog.importers import read_any
 from regard.runlog.importers.vocabularies import VOCABULARIES
 from regard.runlog.importers.vocabulary import setting
 from regard.runlog.reader import RunLog, StageLog
-from regard.verify.arms import CONTROLS, FIX, GENERIC, PLACEBO, UNCHANGED, WHY
-from regard.verify.judge import GOLD, ArmRun, Judgement, Target, curves, judge
+from regard.verify.arms import CONTROLS, FIX, GENERIC, PLACEBO, UNCHANGED, WHY, plain_changes
+from regard.verify.judge import GOLD, ArmRun, Judgement, Target, curves, judge, trial_json
 
 SCHEMA = 1
 LENGTH = "length/response_tokens/mean"
@@ -169,7 +169,8 @@ def plan_markdown(plan: Plan, diagnosis: Diagnosis | None) -> str:
         "",
         "- Unchanged, the failure comes again in at least half of the seeds; with the fix in none.",
         "- Gold is better with the fix than in every other arm, the 95 % interval of the paired difference above 0.",
-        "- No new error; and KL has settled, since a smaller step may only arrive later at the same place.",
+        "- No new error, and KL is not on its way to the same place: a smaller step may only arrive there later. A fix",
+        "  that only sets the speed must have more gold than the unchanged run at equal KL; log both while training.",
         "",
         "## What overturns it",
         "",
@@ -187,10 +188,7 @@ def _to_json(plan: Plan) -> dict[str, Any]:
         "run": dict(plan.run),
         "cause": plan.cause,
         "failure": list(plan.failure),
-        "arms": {
-            name: [{"key": key, "from": old, "to": new} for key, (old, new) in one.items()]
-            for name, one in plan.arms.items()
-        },
+        "arms": {name: plain_changes(one) for name, one in plan.arms.items()},
         "seeds": list(plan.seeds),
     }
 
@@ -236,26 +234,7 @@ def judge_plan(plan: Plan, mapping: Path | None = None) -> tuple[dict[str, Any],
             logs[str(place)] = log = read_any(place, None, mapping)
             arms[arm].append(_arm_run(log, place, arm, seed, target))
     judgement = _judge(plan, arms, back)
-    trial = {
-        "cause": plan.cause,
-        "changes": [{"key": key, "from": old, "to": new} for key, (old, new) in plan.arms[FIX].items()],
-        "failure": list(plan.failure) or plan.cause,
-        "unchanged_is_bit_identical": None,
-        "seeds": back,
-        "arms": {
-            arm: {
-                "changes": [{"key": key, "from": old, "to": new} for key, (old, new) in plan.arms[arm].items()],
-                "why": WHY[arm],
-                "runs": [one.to_json() for one in runs],
-            }
-            for arm, runs in arms.items()
-        },
-        "outcome": judgement.outcome,
-        "reasons": list(judgement.reasons),
-        "against": {
-            name: {"difference": gap.mean, "ci95": [gap.low, gap.high]} for name, gap in judgement.against.items()
-        },
-    }
+    trial = trial_json(plan.cause, plan.arms, target, arms, judgement)
     return {
         "schema": SCHEMA,
         "run": {**plan.run, "seed": plan.seeds[0]},
@@ -267,8 +246,8 @@ def judge_plan(plan: Plan, mapping: Path | None = None) -> tuple[dict[str, Any],
 
 
 def _judge(plan: Plan, arms: Mapping[str, Sequence[ArmRun]], back: Sequence[int]) -> Judgement:
-    missing = [str(plan.place(arm, seed)) for arm in plan.arms for seed in plan.seeds if seed not in back
-               and not any(plan.place(arm, seed).glob("*"))]  # fmt: skip
+    places = [plan.place(arm, seed) for arm in plan.arms for seed in plan.seeds]
+    missing = [place for place in places if not any(place.glob("*"))]
     still = [f"{len(missing)} logs are missing, the first is {missing[0]}."] if missing else []
     if len(back) < 2:
         few = f"Every arm has come back with {len(back)} of {len(plan.seeds)} seeds; without two there is no interval."

@@ -6,7 +6,7 @@ was: a finished arm is read, an unfinished one resumed.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from regard.runlog.importers import read_any
 from regard.runlog.reader import RunLog, read_run
 from regard.stages import STAGE_READS
 from regard.verify.arms import FIX, UNCHANGED, Arm, changed_config, executable, plan_arms
-from regard.verify.judge import ArmRun, Judgement, Target, judge, read_arm
+from regard.verify.judge import ArmRun, Judgement, Target, judge, read_arm, trial_json
 
 SCHEMA = 1
 SHAPES_STAGE = ("ppo.steps", "ppo.warmup_steps", "ppo.batch_size", "ppo.lora_layers", "ppo.value_model")
@@ -92,9 +92,7 @@ def verify(
     found = {one.detector.code for one in review.findings if one.severity != "info"}
     step = fork_step(path, trials)
     root = (out or path / "verify") / f"step-{step:08d}"
-    stages = run.run.get("stages", {})
-    cost = sum(float(stages.get(name, {}).get("seconds") or 0.0) for name in ("ppo", "eval"))
-    purse = Budget(budget, cost)
+    purse = Budget(budget, stage_4_seconds(run))
     results: list[dict[str, Any]] = []
     for trial in trials:
         explained = found & set(trial.cause.explains) if trial.cause else found
@@ -113,6 +111,12 @@ def verify(
         "trials": results,
         "seconds": round(purse.spent, 1),
     }
+
+
+def stage_4_seconds(run: RunLog) -> float:
+    """What stage 4 and the evaluation took."""
+    stages = run.run.get("stages", {})
+    return sum(float(stages.get(name, {}).get("seconds") or 0.0) for name in ("ppo", "eval"))
 
 
 def own_config(run: RunLog) -> RecipeConfig:
@@ -217,34 +221,12 @@ def _try(
             judgement = judge(done, list(trial.changes))
             if not judgement.open:
                 break
-    result: dict[str, Any] = {
-        "cause": trial.cause.cause.id if trial.cause else None,
-        "changes": _plain(arms[-1]),
-        "failure": sorted(target.codes) or target.cause,
-        "unchanged_is_bit_identical": bit_exact,
-        "seeds": [one.seed for one in done[FIX]],
-        "arms": {
-            arm.name: {
-                "changes": _plain(arm),
-                "why": arm.why,
-                "runs": [one.to_json() for one in done[arm.name]],
-            }
-            for arm in arms
-        },
-    }
     if judgement is None:
-        return result | {"outcome": "cannot be decided", "reasons": [stopped], "against": {}}
-    return result | {
-        "outcome": judgement.outcome,
-        "reasons": [*judgement.reasons, *([stopped] if stopped else [])],
-        "against": {
-            name: {"difference": gap.mean, "ci95": [gap.low, gap.high]} for name, gap in judgement.against.items()
-        },
-    }
-
-
-def _plain(arm: Arm) -> list[dict[str, Any]]:
-    return [{"key": key, "from": old, "to": new} for key, (old, new) in arm.changes.items()]
+        judgement = Judgement("cannot be decided", (), {}, open=True)
+    if stopped:
+        judgement = replace(judgement, reasons=(*judgement.reasons, stopped))
+    cause = trial.cause.cause.id if trial.cause else None
+    return trial_json(cause, {arm.name: arm.changes for arm in arms}, target, done, judgement, bit_exact)
 
 
 def _place(root: Path, arm: Arm, seed: int) -> Path:

@@ -18,7 +18,7 @@ from regard.errors import RunLogError
 from regard.review import Review
 from regard.review import review as review_run
 from regard.runlog.reader import StageLog, read_run
-from regard.verify.arms import CONTROLS, FIX, UNCHANGED
+from regard.verify.arms import CONTROLS, FIX, UNCHANGED, WHY, plain_changes
 
 Outcome = Literal["proven", "not proven", "made worse", "cannot be decided"]
 
@@ -205,6 +205,39 @@ class Judgement:
     reasons: tuple[str, ...]
     against: Mapping[str, Difference]
     open: bool
+
+
+def trial_json(
+    cause: str | None,
+    changes: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    target: Target,
+    runs: Mapping[str, Sequence[ArmRun]],
+    judgement: Judgement,
+    bit_identical: bool | None = None,
+) -> dict[str, Any]:
+    """One trial as `verify.json` has it.
+
+    Args:
+        changes: arm to what it changes.
+        runs: arm to its runs.
+        bit_identical: whether the unchanged arm ended with the run's own weights; None where that is not known.
+    """
+    return {
+        "cause": cause,
+        "changes": plain_changes(changes[FIX]),
+        "failure": sorted(target.codes) or target.cause,
+        "unchanged_is_bit_identical": bit_identical,
+        "seeds": [one.seed for one in runs[FIX]],
+        "arms": {
+            name: {"changes": plain_changes(one), "why": WHY[name], "runs": [run.to_json() for run in runs[name]]}
+            for name, one in changes.items()
+        },
+        "outcome": judgement.outcome,
+        "reasons": list(judgement.reasons),
+        "against": {
+            name: {"difference": gap.mean, "ci95": [gap.low, gap.high]} for name, gap in judgement.against.items()
+        },
+    }
 
 
 def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> Judgement:

@@ -21,8 +21,8 @@ from regard.errors import ConfigError
 from regard.runlog.files import write_atomic
 from regard.runlog.importers import read_any
 from regard.verify.arms import changed_config
-from regard.verify.experiment import Budget, Say, own_config
-from regard.verify.judge import ArmRun, Target, paired_difference, read_arm
+from regard.verify.experiment import Budget, Say, own_config, stage_4_seconds
+from regard.verify.judge import paired_difference
 
 SCHEMA = 1
 GOALS = ("gold", "raters", "vader")
@@ -159,8 +159,7 @@ def tune(
     present = {key: plain["ppo"][key.removeprefix("ppo.")] for key in space}
     tried = _read_tried(root, present, path, run.summary)
     study = _study(config, space, tried, goal, bounds)
-    stages = run.run.get("stages", {})
-    purse = Budget(budget, sum(float(stages.get(name, {}).get("seconds") or 0.0) for name in ("ppo", "eval")))
+    purse = Budget(budget, stage_4_seconds(run))
     if tried[-1].state == "running":
         tried.pop()
     while len(tried) <= trials and purse.allows(1):
@@ -254,7 +253,7 @@ def run_stage_4(
     """Stage 4 and the evaluation from another run's SFT and reward model; a finished one is read."""
     done = place / "summary.json"
     if done.is_file():
-        return json.loads(done.read_text(encoding="utf-8"))
+        return _read(done)
     from regard.train.pipeline import run_recipe  # torch, which a command that cannot run anything does without
 
     return run_recipe(config, place, argv=argv, resume=True, start_from=source, quiet=True, watch=watch)
@@ -282,40 +281,42 @@ def _recommend(
     if best.number == 0:
         return {"outcome": "the present setting is best", "recommended": best.params}
     say(f"confirming trial {best.number} with {seeds} seeds")
-    target = Target(frozenset(), None)
-    new = [read_arm(best.path, "best", config.ppo_seed, target)]
-    old = [read_arm(source, "now", config.ppo_seed, target)]
-    for seed in range(config.ppo_seed + 1, config.ppo_seed + seeds):
-        for name, params, runs in (("best", best.params, new), ("now", {}, old)):
-            place = root / f"confirm-{best.number:03d}" / name / f"seed-{seed}"
-            run_stage_4(changed_config(config, params | {"ppo.seed": seed}), place, source, argv)
-            runs.append(read_arm(place, name, seed, target))
-    return judge_best(new, old, goal, bounds) | {"recommended": best.params}
+    seeds_run = range(config.ppo_seed, config.ppo_seed + seeds)
+    new, old = [best.path], [source]
+    for seed in seeds_run[1:]:
+        for name, params, places in (("best", best.params, new), ("now", {}, old)):
+            places.append(root / f"confirm-{best.number:03d}" / name / f"seed-{seed}")
+            run_stage_4(changed_config(config, params | {"ppo.seed": seed}), places[-1], source, argv)
+    return judge_best(new, old, goal, bounds) | {"recommended": best.params, "seeds": list(seeds_run)}
 
 
-def judge_best(new: Sequence[ArmRun], old: Sequence[ArmRun], goal: str, bounds: Sequence[Bound]) -> dict[str, Any]:
-    """Whether the best setting is surely better over all seeds, and whether it keeps the bounds in each."""
-    read = [json.loads((one.path / "stages/eval/judged.json").read_text(encoding="utf-8")) for one in (*new, *old)]
-    values = [one[goal]["policy"] for one in read]
-    gap = paired_difference(values[: len(new)], values[len(new) :])
-    summaries = [json.loads((one.path / "summary.json").read_text(encoding="utf-8")) for one in new]
-    broken = {str(b): sum(b.excess(s) > 0 for s in summaries) for b in bounds}
+def judge_best(new: Sequence[Path], old: Sequence[Path], goal: str, bounds: Sequence[Bound]) -> dict[str, Any]:
+    """Whether the best setting is surely better over all seeds, what it costs, and whether it keeps the bounds in each.
+
+    Args:
+        new: finished runs of the best setting.
+        old: of the present one, with the same seeds.
+    """
+    golds = ([_read(one / "stages/eval/judged.json")[goal]["policy"] for one in runs] for runs in (new, old))
+    gap = paired_difference(*golds)
+    best, now = ([_read(one / "summary.json") for one in runs] for runs in (new, old))
+    broken = {str(bound): sum(bound.excess(one) > 0 for one in best) for bound in bounds}
     outcome = "better" if gap.low > 0 else "worse" if gap.high < 0 else "not surely better"
     return {
         "outcome": outcome if not any(broken.values()) else f"{outcome}, but not always within the bounds",
         "difference": gap.mean,
         "ci95": [gap.low, gap.high],
-        "seeds": [one.seed for one in new],
         "bounds_broken": broken,
         "costs": {
-            name: {"now": _mean(old, name), "best": _mean(new, name)}
-            for name in ("kl", "perplexity_ratio", "distinct_ratio", "length")
+            name: {who: sum(float(one[part][key]) for one in runs) / len(runs)
+                   for who, runs in (("now", now), ("best", best))}
+            for name, (part, key) in MEASURES.items()
         },
-    }
+    }  # fmt: skip
 
 
-def _mean(runs: Sequence[ArmRun], name: str) -> float:
-    return sum(float(getattr(one, name)) for one in runs) / len(runs)
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _trial_line(one: Tried, goal: str, values: Mapping[str, Any], seconds: float) -> str:
@@ -336,10 +337,9 @@ def _read_tried(root: Path, present: Mapping[str, Any], path: Path, summary: Map
     """The run itself as trial 0, and what an earlier call tried; its last trial may have been cut off."""
     tried = [Tried(0, dict(present), path, "done", summary)]
     place = root / "trials.json"
-    rows = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else []
+    rows = _read(place) if place.is_file() else []
     for row in rows:
         one = Tried(row["number"], row["params"], root / f"trial-{row['number']:03d}", row["state"])
-        done = one.path / "summary.json"
-        one.summary = json.loads(done.read_text(encoding="utf-8")) if one.state == "done" else None
+        one.summary = _read(one.path / "summary.json") if one.state == "done" else None
         tried.append(one)
     return tried

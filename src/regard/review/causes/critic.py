@@ -29,10 +29,7 @@ CAUSES = (
             "D4": "There returns hardly vary, so that no value can explain them.",
         },
         changes=(
-            Change(
-                "ppo.value_clip_range",
-                "null: no clip, or a range of the size of the returns",
-            ),
+            Change("ppo.value_clip_range", "null: no clip, or a range of the size of the returns"),
             Change(
                 "code.value",
                 "a head that starts at zero, on a body that it may move, trained 50 steps before the policy",

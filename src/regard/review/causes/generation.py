@@ -68,10 +68,7 @@ CAUSES = (
             "D4": "There answers that did end are wrong too.",
         },
         changes=(
-            Change(
-                "ppo.max_response_tokens",
-                lambda cap: 3 * cap,
-            ),
+            Change("ppo.max_response_tokens", lambda cap: 3 * cap),
             Change("code.loss", "leave cut responses out of the loss"),
         ),
         why="A response can only be judged at its end.",

@@ -244,14 +244,8 @@ CAUSES = (
             "K1": "There the coefficient is constant.",
         },
         changes=(
-            Change(
-                "ppo.kl_target",
-                "a KL in the unit that the controller is fed; 6 nats per sequence is usual",
-            ),
-            Change(
-                "ppo.kl_horizon",
-                lambda horizon: 10 * horizon,
-            ),
+            Change("ppo.kl_target", "a KL in the unit that the controller is fed; 6 nats per sequence is usual"),
+            Change("ppo.kl_horizon", lambda horizon: 10 * horizon),
             Change("ppo.kl_target_unit", "nats/sequence"),
         ),
         why="Each update may change the coefficient by 0.2·n/horizon at most; a tenth of that is a slow, steady hand.",

@@ -60,10 +60,7 @@ CAUSES = (
             "G4": "That is between two engines; here the trainer alone is concerned.",
         },
         changes=(
-            Change(
-                "model.dtype",
-                "float32",
-            ),
+            Change("model.dtype", "float32"),
             Change("code.optimiser", "float32 master weights and optimiser state, or stochastic rounding"),
         ),
         why="A sum is only as fine as the format that it is kept in.",

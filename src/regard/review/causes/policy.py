@@ -2,12 +2,6 @@
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
-_RATE = {"trl": "learning_rate", "verl": "actor_rollout_ref.actor.optim.lr", "openrlhf": "--actor_learning_rate"}
-_EPOCHS = {"trl": "num_ppo_epochs (PPO), num_iterations (GRPO)", "verl": "actor_rollout_ref.actor.ppo_epochs",
-           "openrlhf": "--max_epochs"}  # fmt: skip
-_CLIP = {"trl": "cliprange (PPO), epsilon (GRPO)", "verl": "actor_rollout_ref.actor.clip_ratio",
-         "openrlhf": "--eps_clip"}  # fmt: skip
-
 CAUSES = (
     Cause(
         id="P1",
@@ -239,10 +233,7 @@ CAUSES = (
             "K2": "There the KL does not grow.",
         },
         changes=(
-            Change(
-                "ppo.batch_size",
-                lambda size: 8 * size,
-            ),
+            Change("ppo.batch_size", lambda size: 8 * size),
             Change("ppo.learning_rate", lambda rate: rate / 3),
         ),
         why="The noise of a mean falls with the root of the number.",
@@ -283,10 +274,7 @@ CAUSES = (
             "R7": "A ceiling in the reward model: the score is saturated and its spread is not noise.",
         },
         changes=(
-            Change(
-                "ppo.whiten_advantages",
-                False,
-            ),
+            Change("ppo.whiten_advantages", False),
             Change("ppo.steps", "stop when the score is saturated"),
             Change("code.floor", "divide by the deviation or 0.1, whichever is larger"),
         ),
