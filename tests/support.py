@@ -1,10 +1,15 @@
 """The command line as a user meets it, and a run small enough for tests."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -35,15 +40,22 @@ MICRO = [
 """Overrides of the tiny recipe: the same code on a model of some 40,000 parameters."""
 
 
-def regard(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line as a user meets it, in its own process."""
-    return subprocess.run(
-        [sys.executable, "-m", "regard.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=500,
-    )
+def regard(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in this process: torch and transformers, of which a process of its own would import 7 seconds'
+    worth, are imported once.
+    """
+    from regard.cli.main import main
+
+    out, error = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["regard", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(error),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(["regard", *arguments], ended.value.code, out.getvalue(), error.getvalue())
 
 
 def micro_run(out: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -59,6 +59,7 @@ def test_kill_in_a_stage_then_resume_gives_the_same_weights(micro: Path, tmp_pat
 def test_a_run_directory_in_use_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
     wait_for(tmp_path / "run/run.json", process)
+    process.send_signal(signal.SIGSTOP)  # or a quick one has ended before the second looks
     second = micro_run(tmp_path / "run", "--resume")
     process.kill()
     process.wait()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
 from regard.errors import RunLogError
 from regard.review import Review
@@ -185,7 +185,7 @@ def _by_seeds(gaps: NDArray[np.float64]) -> Difference:
     mean, count = float(gaps.mean()), len(gaps)
     if count < 2:
         return Difference(mean, -math.inf, math.inf)
-    half = float(stats.t.ppf(0.975, count - 1) * gaps.std(ddof=1) / math.sqrt(count))
+    half = float(stdtrit(count - 1, 0.975) * gaps.std(ddof=1) / math.sqrt(count))
     return Difference(mean, mean - half, mean + half)
 
 
