@@ -48,7 +48,8 @@ def drawn(kind: str = "same", since: int = 0, drop: Sequence[str] = (), **change
                 elif kind == "padded":
                     pads = (CAP + 7) - length - len(prompt_tokens)
                     policy = log_softmax(logits + random.normal(0, 0.1 * pads, logits.shape))
-            tokens = [int(random.choice(WORDS, p=np.exp(row) / np.exp(row).sum())) for row in sampler]
+            below = np.exp(sampler).cumsum(1)[:, :-1] < random.random((length, 1))
+            tokens = below.sum(1).tolist()
             at = np.arange(length), tokens
             gold = random.normal()
             row: Row = {

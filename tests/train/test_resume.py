@@ -42,7 +42,7 @@ def finish(out: Path) -> None:
     assert resumed.returncode == 0, resumed.stderr
 
 
-@pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.slow), "rm", "ppo"])
+@pytest.mark.parametrize("stage", [*(pytest.param(stage, marks=pytest.mark.slow) for stage in ("sft", "rm")), "ppo"])
 def test_kill_in_a_stage_then_resume_gives_the_same_weights(micro: Path, tmp_path: Path, stage: str) -> None:
     process = start(tmp_path / "run", *(["--from", str(micro)] if stage == "ppo" else []))
     wait_for(tmp_path / "run/stages" / stage / "checkpoints/step-00000003", process)

@@ -2,8 +2,10 @@
 judge."""
 
 import csv
+import functools
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +35,10 @@ class ReviewSplits(NamedTuple):
     """Whose first words are the prompts."""
 
 
-def load_imdb(path: Path) -> list[Review]:
+@functools.cache
+def load_imdb(path: Path) -> tuple[Review, ...]:
     """The distinct IMDB reviews of the fetched directory: breaks become spaces, entities are resolved, copies are
-    dropped.
+    dropped. Read once in a process, whose runs (the arms of a verification, say) are many.
 
     The file also holds Rotten Tomatoes sentences. They are left out: nearly all of them are the snippets of
     `movie-ratings`, and a judge that had seen those would not be independent of the reward model.
@@ -63,10 +66,10 @@ def load_imdb(path: Path) -> list[Review]:
                     reviews.append(Review(f"imdb-{number}", text, int(row["label"])))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file_path}:1: cannot be read ({error}). Type: regard data fetch imdb-reviews") from error
-    return reviews
+    return tuple(reviews)
 
 
-def split_reviews(reviews: list[Review], seed: int) -> ReviewSplits:
+def split_reviews(reviews: Sequence[Review], seed: int) -> ReviewSplits:
     """Two fifths for SFT, three tenths for the judge, the rest for prompts, shuffled by seed."""
     order = sorted(reviews, key=lambda review: stable_order(seed, review.id))
     first, second = len(order) * 4 // 10, len(order) * 7 // 10
