@@ -26,6 +26,7 @@ from regard.review import catalogue
 from regard.review.outcome import CannotTell, Clear, Fired
 
 MARGIN, LOGPROBS = "preference/margin/mean", "preference/logprobs_chosen/seq_sum"
+PREDICTION = "value/prediction/mean"
 INF = float("inf")
 
 
@@ -43,6 +44,12 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("VAL002", Clear, "new head", stage_4({LOSS: ramp(6, 0.1), SPREAD: [1.0] * 40})),
     ("VAL002", Clear, "scores become all the same", stage_4({LOSS: ramp(0.3, 0.002), SPREAD: ramp(1, 0.001)})),
     ("VAL002", CannotTell, "no spread", stage_4({LOSS: [6.0] * 40})),
+    ("VAL003", Fired, "runs away and comes back", stage_4({LOSS: ramp(40, 0.1), SPREAD: [1.0] * 40,
+                                                           PREDICTION: [4.0, -4.0] * 20})),
+    ("VAL003", Clear, "wrong and still", stage_4({LOSS: [40.0] * 40, SPREAD: [1.0] * 40, PREDICTION: [8.0] * 40})),
+    ("VAL003", Clear, "a new head far off", stage_4({LOSS: [40.0, 8.0, *[0.4] * 38], SPREAD: [1.0] * 40,
+                                                     PREDICTION: [0.0, 6.0, *[8.0] * 38]})),
+    ("VAL003", CannotTell, "no mean value", stage_4({LOSS: [6.0] * 40, SPREAD: [1.0] * 40})),
     ("GEN001", Fired, "cold", stage_4(rows=drawn("cold"))),
     ("GEN001", Fired, "top", stage_4(rows=drawn("top", since=12))),
     ("GEN001", Clear, "same", stage_4(rows=SAME)),

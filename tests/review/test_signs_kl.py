@@ -78,7 +78,7 @@ YES: dict[str, Build] = {
     "one-step-moves-weights-far": stage_4({UPDATE: [3.0] * STEPS}),
     "far-in-first-pass": stage_4({FIRST: [0.2] * STEPS}),
     "score-falls-back": stage_4({SCORE: ramp(0, 2, 12) + ramp(2, -1, 12)}),
-    "policy-hardly-moves": stage_4({DISTANCE: [1e-7] * STEPS, KL_TOKEN: [1e-4] * STEPS}),
+    "policy-hardly-moves": stage_4({DISTANCE: [1e-6] * STEPS, KL: [0.06] * STEPS}),
     "updates-fade-away": stage_4({RATE: [1e-3] * 12 + [1e-6] * 12}),
     "distance-grows-over-epochs": stage_4(EPOCHS),
     "clip-grows-over-epochs": stage_4(CLIPS),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from regard.lab.faults import fault
-from regard.lab.setup import Setup
+from regard.lab.setup import Setup, Wrapped
 from regard.train.ppo import Parts
 
 
@@ -19,6 +19,13 @@ def judge_is_the_reward_model(setup: Setup) -> None:
 
 @fault("M3", stage="measurement")
 def comparison_of_few_prompts(setup: Setup) -> None:
-    """Before and after are compared on 24, 16 or 8 prompts, after a fifth of the training."""
+    """Before and after are compared on 24, 16 or 8 prompts by a judge with noise of 0.8, after half of the training."""
     setup.set("eval.num_prompts", setup.choose(24, 16, 8))
-    setup.set("ppo.steps", max(12, setup.get("ppo.steps") // 5))
+    setup.set("ppo.steps", max(12, setup.get("ppo.steps") // 2))
+    random = setup.random("noisy gold")
+
+    class Noisy(Wrapped):
+        def score(self, prompts: list[str], responses: list[str]) -> list[float]:
+            return [gold + random.gauss(0, 0.8) for gold in self.inner.score(prompts, responses)]
+
+    setup.wrap(judges=lambda judges: {name: Noisy(judge, setup) for name, judge in judges.items()})

@@ -1,6 +1,6 @@
 """Causes in the value."""
 
-from regard.review.causes import OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -54,6 +54,7 @@ CAUSES = (
             "value-beyond-scores": USUALLY,
             "value-loss-grows": OFTEN,
             "value-loss-jumps-first": OFTEN,
+            "VAL003": ALWAYS,
             "value-swings": USUALLY,
             "VAL002": USUALLY,
             "VAL001": OFTEN,
@@ -62,7 +63,7 @@ CAUSES = (
             "value-off-level": OFTEN,
             "NUM002": SOMETIMES,
         },
-        decided_by=("value-loss-grows", "value-loss-jumps-first", "value-swings"),
+        decided_by=("VAL003", "value-loss-grows", "value-loss-jumps-first", "value-swings"),
         look_alikes={
             "C1": "There the loss is high from the start and does not grow.",
             "P1": "There the distance of old to new policy jumps first, and the value follows.",
