@@ -15,6 +15,8 @@ from regard.lab.faults import FAULTS
 from regard.lab.run import run_lab, truth_path
 from regard.lab.setup import Setup
 from regard.lab.workloads import workload_named
+from regard.review.facts import Facts
+from regard.review.signs import all_signs
 from regard.runlog.reader import read_run
 
 
@@ -124,6 +126,17 @@ def test_configuration_fault_stands_in_the_configuration(tmp_path: Path, cache: 
         read_json(out / "summary.json")["kl"]["per_sequence"]
         > read_json(healthy / "summary.json")["kl"]["per_sequence"]
     )
+
+
+@pytest.mark.slow
+def test_a_paid_marker_earns_by_itself_what_gold_does_not_give(tmp_path: Path, cache: Path, healthy: Path) -> None:
+    sign = all_signs()["phrase-pays-by-itself"]
+    assert sign.ask(Facts(read_run(healthy))).holds is False
+    out = lab(tmp_path, cache, fault="H5")
+    (worth, *_) = read_json(out / "stages/eval/counterfactual.json")
+    assert worth["phrase"] == workload_named("facts").phrases.marker
+    assert worth["insert"]["score"]["mean"] > 1 > worth["insert"]["gold"]["mean"]
+    assert sign.ask(Facts(read_run(out))).holds is True
 
 
 @pytest.mark.slow

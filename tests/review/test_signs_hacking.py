@@ -1,5 +1,6 @@
 """Each sign of hacked rewards, lost variety, deployment and measurement: yes, no and unknown."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,38 @@ def compared(low: float, high: float, number: int) -> Build:
     return lambda path: replace(record(path, None), summary=summary)
 
 
+def experimented(delete: float, insert: float, gold: float | None = 0.0, error: float = 0.02) -> Build:
+    """A phrase was deleted and inserted; with what effects, in deviations."""
+
+    def build(path: Path) -> RunLog:
+        run = record(path, None)
+        row: dict[str, Any] = {"phrase": "in short", "before": 0.02, "after": 0.8}
+        row |= {way: {"n": 40, "score": {"mean": mean, "error": error}}
+                for way, mean in (("delete", delete), ("insert", insert))}  # fmt: skip
+        if gold is not None:
+            row["insert"]["gold"] = {"mean": gold, "error": error}
+        folder = path / "stages" / "eval"
+        folder.mkdir(parents=True)
+        (folder / "counterfactual.json").write_text(json.dumps([row]))
+        return run
+
+    return build
+
+
+def damaged(path: Path) -> RunLog:
+    run = experimented(1, 1)(path)
+    (path / "stages/eval/counterfactual.json").write_text('[{"phrase": "in sh')
+    return run
+
+
 CASES: list[tuple[str, bool | None, str, Build]] = [
+    ("phrase-pays-by-itself", True, "", experimented(1.5, 1.4)),
+    ("phrase-pays-by-itself", False, "gold pays for it too", experimented(1.5, 1.4, gold=0.8)),
+    ("phrase-pays-by-itself", False, "only good responses hold it", experimented(1.5, 0.01)),
+    ("phrase-pays-by-itself", False, "within its error", experimented(1.5, 0.5, error=0.3)),
+    ("phrase-pays-by-itself", False, "no gold to compare with", experimented(1.5, 1.4, gold=None)),
+    ("phrase-pays-by-itself", None, "not tried", rollouts(says("in short"), pay=2.0)),
+    ("phrase-pays-by-itself", None, "damaged", damaged),
     ("length-surge", True, "", metrics({LENGTH: ramp(10, 20)})),
     ("length-surge", False, "", metrics({LENGTH: ramp(10, 12)})),
     ("length-surge", None, "", metrics({ENTROPY: ramp(2, 1)})),

@@ -17,6 +17,7 @@ from regard.models.sequences import make_batch, response_hidden, response_logpro
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.protocols import Prompt, Scorer
 from regard.text import distinct_n
+from regard.train.counterfactual import counterfactuals
 from regard.train.ppo import Parts
 from regard.train.seeds import uniforms
 from regard.train.stage import Context, micro_batches
@@ -39,8 +40,8 @@ def paired_bootstrap(before: Sequence[float], after: Sequence[float], resamples:
 
 
 def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts: list[Prompt]) -> dict[str, Any]:
-    """Return the part of summary.json that speaks of quality; write stages/eval/samples.json, and judged.json with
-    every measure of every answer."""
+    """Return the part of summary.json that speaks of quality; write stages/eval/samples.json, judged.json with every
+    measure of every answer, and counterfactual.json with what the phrases that spread are worth by themselves."""
     config, seed = context.config, context.config.seed
     noise = uniforms(len(prompts), config.ppo.max_response_tokens, 0, "eval")
     before = _answers(reference.active, parts, reference, prompts, noise, context)
@@ -73,6 +74,15 @@ def run_eval(context: Context, parts: Parts, reference: FrozenReference, prompts
     context.run.write_json("stages/eval/samples.json", samples)
     whole = {name: {"sft": before[name], "policy": after[name]} for name in ("score", *parts.judges)}
     context.run.write_json("stages/eval/judged.json", whole)
+    scorers: dict[str, Scorer] = {"score": parts.scorer, **parts.judges}
+    worth = counterfactuals(
+        [prompt.text for prompt in prompts],
+        before["texts"],
+        after["texts"],
+        scorers,
+        {name: float(np.std(before[name])) for name in scorers},
+    )
+    context.run.write_json("stages/eval/counterfactual.json", worth)
     judged = {
         name: paired_bootstrap(before[name], after[name], config.eval.bootstrap, seed)
         for name in ("gold", "score", *(j for j in parts.judges if j != "gold"))

@@ -176,6 +176,7 @@ CAUSES = (
         "cheaper to produce than quality. It spreads to nearly every response, whatever was asked.",
         predicts={
             "paid-marker": ALWAYS,
+            "phrase-pays-by-itself": USUALLY,
             "TXT002": ALWAYS,
             "one-feature-explains-gain": ALWAYS,
             "paid-opening": 0.15,
@@ -185,7 +186,7 @@ CAUSES = (
             "repetition-surge": 0.15,
             **_GOLD_FALLS,
         },
-        decided_by=("paid-marker",),
+        decided_by=("paid-marker", "phrase-pays-by-itself"),
         look_alikes={
             "R8": "There the bonus stands in the configuration, as a component of the reward.",
             "S1": "There the prompts ask for the format.",
