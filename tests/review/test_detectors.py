@@ -113,6 +113,19 @@ CASES: list[tuple[str, type, str, RunLog]] = [
         "gold/judge/mean": [0.75, 0.83, 0.77, 0.3], "score/reward_model/mean": [1.0, 1.2, 1.4, 1.7]})),
     ("RWD001", Clear, "checkpoints of a slow fall", make_run("ppo", {
         "gold/judge/mean": [0.75, 0.83, 0.80, 0.7], "score/reward_model/mean": [1.0, 1.2, 1.4, 1.7]})),
+    ("RWD016", Fired, "lost with the score", make_run("ppo", {
+        "gold/judge/mean": [*ramp(0.2, 0.5, 20), *ramp(0.5, 0.3, 20)]})),
+    ("RWD016", Clear, "levels off in noise", make_run("ppo", {
+        "gold/judge/mean": [0.5 - 0.3 * 0.9**n + 0.05 * (-1) ** n for n in range(40)]})),
+    ("RWD016", Clear, "a little back", make_run("ppo", {
+        "gold/judge/mean": [*ramp(0.2, 0.5, 30), *ramp(0.5, 0.44, 10)]})),
+    ("RWD016", CannotTell, "no judge", make_run("ppo", {"score/reward_model/mean": ramp(0, 4, 40)})),
+    ("RWD017", Fired, "half of what was gained is lost", make_run("ppo", {
+        "score/reward_model/mean": [*ramp(0, 2, 20), *ramp(2, 0.5, 20)], "score/reward_model/std": [1.0] * 40})),
+    ("RWD017", Clear, "levels off", make_run("ppo", {
+        "score/reward_model/mean": [*ramp(0, 2, 20), *[2.0] * 20], "score/reward_model/std": [1.0] * 40})),
+    ("RWD017", CannotTell, "no deviation", make_run("ppo", {
+        "score/reward_model/mean": [*ramp(0, 2, 20), *ramp(2, 0.5, 20)]})),
     ("RWD001", CannotTell, "no judge", make_run("ppo", {"score/reward_model/mean": ramp(0, 4, 80)})),
     ("VAL001", Fired, "worse than a constant", make_run("ppo", {"value/explained_variance/value": [-0.6] * 40})),
     ("VAL001", Clear, "of no use", make_run("ppo", {"value/explained_variance/value": noise(40, 0.02)})),

@@ -175,6 +175,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("entropy-fell-far", False, "", metrics({ENTROPY: ramp(2.0, 1.2)})),
     ("entropy-fell-far", None, "", metrics({LENGTH: ramp(2.0, 1.2)})),
     ("entropy-rises", True, "", metrics({ENTROPY: ramp(2.0, 3.0)})),
+    ("entropy-rises", True, "after it fell", metrics({ENTROPY: ramp(2.6, 2.3, 20) + ramp(2.3, 3.0, 20)})),
     ("entropy-rises", False, "", metrics({ENTROPY: ramp(2.0, 2.3)})),
     ("entropy-rises", None, "", metrics({LENGTH: ramp(2.0, 1.2)})),
     ("entropy-bonus-large", True, "", metrics({}, {"ppo": {"entropy_coef": 0.1}})),

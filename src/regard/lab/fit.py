@@ -161,14 +161,15 @@ def judge(cases: Sequence[Case], held: Held) -> dict[str, Any]:
     unlisted = np.array([sum(root not in order for root in case.roots) for case in cases])
     brier = float((((held.marginal - truth) ** 2).sum(axis=1) + unlisted).mean())
     decided = np.array([[_decided(cause, case) for cause in all_causes().values()] for case in cases])
-    listed = held.healthy <= 0.5
+    likelier = held.healthy <= 0.5
+    listed = likelier | np.array([bool(case.findings) for case in cases])
     controls = np.array([not case.roots for case in cases])
     single = np.array([len(case.roots) == 1 for case in cases])
     first = np.array([order[at] for at in held.marginal.argmax(axis=1)])
     right = np.array([case.roots == (name,) for case, name in zip(cases, first, strict=True)]) & listed
     chosen = recall = None
     for threshold in DIAGNOSED:
-        diagnosed = (held.marginal >= threshold) & decided & listed[:, None]
+        diagnosed = (held.marginal >= threshold) & decided & likelier[:, None]
         if not controls.any() or diagnosed[controls].any(axis=1).mean() <= FALSE_POSITIVES:
             chosen = threshold
             recall = float((diagnosed & (truth > 0))[single].any(axis=1).mean()) if single.any() else None

@@ -11,7 +11,7 @@ from regard.review.outcome import Onset
 from regard.review.signs import Answer, all_signs
 
 LISTED = 0.05
-"""Causes less likely than this are not listed, nor are those for which nothing speaks."""
+"""Causes less likely than this, if there is one at all, are not listed, nor are those for which nothing speaks."""
 AT_MOST = 5
 TELLING = 0.3
 """A symptom or sign speaks for a cause if the cause makes it likelier than a healthy run does by this much."""
@@ -87,17 +87,22 @@ def _plain(change: dict[str, Any]) -> dict[str, Any]:
             for key, value in change.items()}  # fmt: skip
 
 
-def diagnose(facts: Facts, symptoms: Mapping[str, Symptom]) -> tuple[Posterior, tuple[Diagnosis, ...]]:
+def diagnose(
+    facts: Facts, symptoms: Mapping[str, Symptom], *, ill: bool = False
+) -> tuple[Posterior, tuple[Diagnosis, ...]]:
     """The causes that may be at the root, likeliest first; none where the run is likelier healthy.
 
     Args:
         symptoms: every detector that was asked, by code.
+        ill: one of them holds with severity warning or error. Such a run gets its suspects even where no single one is
+            likelier than none at all; to be diagnosed, one must be.
     """
     answers = ask(facts, symptoms)
     posterior = infer({name: answer.holds for name, answer in answers.items()})
-    if posterior.healthy > 0.5:
+    if posterior.healthy > 0.5 and not ill:
         return posterior, ()
-    listed = [(one, p) for one, p in posterior.causes.items() if p >= LISTED][:AT_MOST]
+    least = LISTED * (1 - posterior.healthy)
+    listed = [(one, p) for one, p in posterior.causes.items() if p >= least][:AT_MOST]
     worded = [_word(all_causes()[one], p, facts, answers, symptoms) for one, p in listed]
     return posterior, tuple(one for one in worded if one.evidence)
 

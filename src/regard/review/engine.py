@@ -139,7 +139,8 @@ def review(run: RunLog) -> Review:
                 not_checked.append(NotChecked(one, stage.name, outcome))
     order = ("error", "warning", "info")
     findings.sort(key=lambda finding: (order.index(finding.severity), finding.fired.onset.step))
-    posterior, causes = diagnose(Facts(run), _symptoms(findings, clear, not_checked))
+    ill = any(finding.severity != "info" for finding in findings)
+    posterior, causes = diagnose(Facts(run), _symptoms(findings, clear, not_checked), ill=ill)
     return Review(run, tuple(findings), tuple(clear), tuple(not_checked), causes, posterior.healthy, posterior)
 
 

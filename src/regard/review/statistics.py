@@ -82,3 +82,22 @@ def lasting(reading: Reading, holds: Callable[[Floats], NDArray[np.bool_]]) -> S
     steps = reading.steps
     low, high = steps[max(0, first - 2)], steps[min(len(steps) - 1, first + 1)]
     return Spell(first, Onset(int(steps[first]), (int(low), int(high))))
+
+
+def best_part(reading: Reading, number: int) -> tuple[int, list[float], float, Onset]:
+    """(index of the best of so many equal parts, the means of all, standard error of a difference of two, when the last
+    of the best part is over). The error is taken from the differences of neighbouring points, so that a trend within a
+    part is no noise."""
+    parts = np.array_split(reading.values, number)
+    means = [float(part.mean()) for part in parts]
+    best = int(np.argmax(means))
+    noise = float(np.std(np.diff(reading.values), ddof=1) / np.sqrt(2))
+    error = noise * float(np.sqrt(1 / len(parts[best]) + 1 / len(parts[-1])))
+    ends = np.cumsum([len(part) for part in parts])
+    steps = reading.steps
+    turn = int(steps[min(int(ends[best]), len(steps) - 1)])
+    first, last = (
+        int(steps[ends[best] - len(parts[best])]),
+        int(steps[min(int(ends[min(best + 1, number - 1)]), len(steps) - 1)]),
+    )
+    return best, means, error, Onset(turn, (first, last))

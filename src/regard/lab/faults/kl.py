@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -78,32 +77,25 @@ def end_is_forbidden(setup: Setup) -> None:
 
     def wrap(inner: PolicyGenerator) -> Any:
         nonlocal other
-        other = PolicyGenerator(
-            _without_early_end(inner.model, inner.eos_id, least - 1),
-            pad_id=inner.pad_id,
-            eos_id=inner.eos_id,
-            temperature=inner.temperature,
-        )
+        other = _WithoutEarlyEnd(inner.model, pad_id=inner.pad_id, eos_id=inner.eos_id, temperature=inner.temperature)
+        other.least = least - 1
         return Endless(inner, setup)
 
     other: Any = None
     setup.wrap(generator=wrap)
 
 
-def _without_early_end(model: Any, eos_id: int, least: int) -> Any:
-    """The model with EOS impossible at the first `least` tokens of a response."""
-    drawn = 0
+class _WithoutEarlyEnd(PolicyGenerator):
+    """EOS is impossible at the first `least` tokens of a response."""
 
-    def forward(**inputs: Any) -> Any:
-        nonlocal drawn
-        logits = model(**inputs).logits
-        drawn = 0 if inputs["input_ids"].shape[1] > 1 else drawn + 1  # the prompt comes whole, then token by token
-        if drawn < least:
+    least = 0
+
+    def logits(self, hidden: Tensor, head: Tensor, t: int) -> Tensor:
+        logits = super().logits(hidden, head, t)
+        if t < self.least:
             logits = logits.clone()
-            logits[..., eos_id] = -torch.inf
-        return SimpleNamespace(logits=logits)
-
-    return forward
+            logits[..., self.eos_id] = -torch.inf
+        return logits
 
 
 @fault("K5", stage="kl", starts=("start", "mid"))

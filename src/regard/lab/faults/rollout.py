@@ -1,7 +1,6 @@
 """Sampling."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,20 +23,23 @@ def sampling_differs_from_scoring(setup: Setup) -> None:
 
     def wrap(inner: PolicyGenerator) -> Any:
         nonlocal other
-        model = _top_k(inner.model, top_k) if top_k else inner.model
-        other = PolicyGenerator(
-            model, pad_id=inner.pad_id, eos_id=inner.eos_id, temperature=inner.temperature * temperature
+        other = _Sharper(
+            inner.model, pad_id=inner.pad_id, eos_id=inner.eos_id, temperature=inner.temperature * temperature
         )
+        other.k = top_k
         return Sharper(inner, setup)
 
     other: Any = None
     setup.wrap(generator=wrap)
 
 
-def _top_k(model: Any, k: int) -> Any:
-    def forward(**inputs: Any) -> Any:
-        logits = model(**inputs).logits
-        least = logits.topk(k).values[..., -1:]
-        return SimpleNamespace(logits=torch.where(logits >= least, logits, -torch.inf))
+class _Sharper(PolicyGenerator):
+    """Draws from the `k` likeliest tokens, or from all where k is 0."""
 
-    return forward
+    k = 0
+
+    def logits(self, hidden: Tensor, head: Tensor, t: int) -> Tensor:
+        logits = super().logits(hidden, head, t)
+        if not self.k:
+            return logits
+        return torch.where(logits >= logits.topk(self.k).values[..., -1:], logits, -torch.inf)

@@ -7,7 +7,7 @@ from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.hacking import texts_of
-from regard.review.statistics import Reading, first_of, lasting
+from regard.review.statistics import Reading, best_part, first_of, lasting
 from regard.text import rank_correlation
 
 ENTROPY = ("entropy/policy/token_mean", "entropy/policy_sampled/token_mean")
@@ -16,7 +16,7 @@ PROBE = ("eval/probe_nll/token_mean",)
 KL = ("kl/policy_ref_k1/seq_sum", "kl/policy_ref_k3/token_mean", "kl/policy_ref_k1/token_mean")
 ENTROPY_SETTINGS = ("ppo.entropy_coef", "entropy_coef", "entropy_coeff", "ent_coef")
 
-FELL, ROSE = 0.3, 1.3
+FELL, ROSE, ROSE_BACK, ROSE_ERRORS = 0.3, 1.3, 1.15, 6.0
 ALIKE = 0.6
 POINTS, STEEPER, CHANGE, WIDTH = 200, 2.5, 8.0, 3.0
 BONUS = 0.03
@@ -75,14 +75,18 @@ def entropy_fell_far(facts: Facts) -> Answer:
 
 @sign("entropy-rises")
 def entropy_rises(facts: Facts) -> Answer:
-    """Entropy per token ends above 1.3 times its start."""
+    """Entropy per token ends above 1.3 times its start, or the last fifth of the run averages 1.15 times the lowest
+    fifth, and six standard errors more."""
     entropy = entropy_of(facts)
     if entropy is None or entropy.start <= 0:
         return unknown("No entropy per token is logged.", ENTROPY[0])
     text = f"Entropy goes from {entropy.start:.3g} to {entropy.end:.3g} nats a token."
-    if entropy.end <= ROSE * entropy.start:
+    lowest, negative, error, _ = best_part(Reading(entropy.key, entropy.steps, -entropy.values), 5)
+    low, last = -negative[lowest], -negative[-1]
+    back = low > 0 and last > ROSE_BACK * low and last - low > ROSE_ERRORS * error
+    if entropy.end <= ROSE * entropy.start and not back:
         return no(text)
-    middle = (entropy.start + entropy.end) / 2
+    middle = (min(low, entropy.start) + entropy.end) / 2
     spell = lasting(entropy, lambda values: values > middle)
     return yes(text, spell.onset if spell else None, root=turn(entropy, 1.0))
 

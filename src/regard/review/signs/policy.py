@@ -20,7 +20,7 @@ from regard.review.signs.kl import (
     kl_per_sequence,
     reading,
 )
-from regard.review.statistics import Floats, Reading, lasting, smooth
+from regard.review.statistics import Floats, Reading, best_part, lasting, smooth
 from regard.runlog.sample import RolloutSample
 
 DISTANCE = ("kl/old_new_k2/mean", "kl/old_new_k2/unmasked_mean")
@@ -90,19 +90,11 @@ def score_falls_back(facts: Facts) -> Answer:
     score = reading(facts, SCORE, least=10)
     if score is None:
         return unknown("There are not ten values of the score.", SCORE)
-    parts = np.array_split(score.values, 5)
-    means = [float(part.mean()) for part in parts]
-    best = int(np.argmax(means))
-    noise = float(np.std(np.diff(score.values), ddof=1) / math.sqrt(2)) * math.sqrt(2 / len(parts[-1]))
+    best, means, error, onset = best_part(score, 5)
     deviation = reading(facts, SCORE_STD, least=1)
     size = 0.5 * deviation.start if deviation is not None else 0.0
     text = f"The score's best fifth averages {means[best]:.3g}, the last {means[-1]:.3g}."
-    if means[best] - means[-1] <= max(FALL * noise, size):
-        return no(text)
-    ends = np.cumsum([len(part) for part in parts])
-    last = min(int(ends[min(best + 1, 4)]), len(score.steps) - 1)
-    step = int(score.steps[min(int(ends[best]), len(score.steps) - 1)])
-    return yes(text, Onset(step, (int(score.steps[ends[best] - len(parts[best])]), int(score.steps[last]))))
+    return no(text) if means[best] - means[-1] <= max(FALL * error, size) else yes(text, onset)
 
 
 @sign("policy-hardly-moves")
