@@ -1,9 +1,11 @@
 """The contract of the run directory, on a real run of all stages."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from support import metric_rows, micro_run, read_json, regard
 
 from regard.runlog.metrics import METRICS
@@ -77,6 +79,18 @@ def test_a_finished_run_is_not_run_again_and_not_overwritten(micro: Path) -> Non
     resumed = micro_run(micro, "--resume")
     assert resumed.returncode == 0
     assert (micro / "stages/ppo/metrics.jsonl").read_bytes() == before
+
+
+def test_a_record_of_before_a_key_is_resumed_and_one_of_another_setting_is_not(micro: Path, tmp_path: Path) -> None:
+    shutil.copytree(micro, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["ppo"]["lora_layers"]
+    path.write_text(yaml.safe_dump(config))
+    resumed = micro_run(tmp_path / "run", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    other = micro_run(tmp_path / "run", "--resume", "--set", "ppo.gamma=0.5")
+    assert other.returncode == 2 and "ppo.gamma" in other.stderr
 
 
 def test_a_stage_is_refused_before_what_it_needs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import yaml
 
 from regard.config import RecipeConfig, parse_config, value_at
 from regard.data.assets import fetch
@@ -79,7 +80,7 @@ def run_recipe(
     if config.threads or world.size > 1:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
     torch.use_deterministic_algorithms(True)
-    plain = config.model_dump(mode="json")
+    plain = (as_recorded(out, config) if resume else None) or config.model_dump(mode="json")
     run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
     run.watch = watch
     try:
@@ -94,6 +95,16 @@ def run_recipe(
         return _run_stages(Context(config, run, world, quiet), only)
     finally:
         run.close()
+
+
+def as_recorded(out: Path, config: RecipeConfig) -> dict[str, Any] | None:
+    """The configuration in the words of the record `out`, which may be of before some of our keys; None where it is
+    another one, or none can be read."""
+    try:
+        old = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+        return old if isinstance(old, dict) and parse_config(old, str(out)) == config else None
+    except (OSError, ValueError, yaml.YAMLError, ConfigError):
+        return None
 
 
 def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str]:
