@@ -1,0 +1,108 @@
+"""Every detector on runs that were really trained: it fires on a fault, is clear on a healthy run, and cannot tell what
+neither metrics nor rollouts say."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from regard.lab.run import run_lab
+from regard.lab.setup import Severity, Start
+from regard.review import catalogue
+from regard.review.outcome import CannotTell, Clear, Fired
+from regard.runlog.reader import RunLog, read_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+FIRES: list[tuple[str, Severity, Start, str]] = [
+    ("C1", "medium", "start", "VAL002"),
+    ("C2", "medium", "start", "VAL003"),
+    ("D1", "medium", "start", "RMD003"),
+    ("D2", "mild", "start", "RMD004 RMD008 RWD001 RWD011 RWD016 TXT006 TXT008"),
+    ("D3", "severe", "start", "DAT001 DAT002"),
+    ("D4", "medium", "start", "DAT004 POL006 RWD012 VAL001"),
+    ("D5", "medium", "start", "DAT003"),
+    ("D6", "medium", "start", "SFT001"),
+    ("E2", "severe", "mid", "KL001 RWD004 RWD017 TXT001 TXT005"),
+    ("G3", "medium", "start", "GEN001 INV001 POL004"),
+    ("G7", "severe", "start", "KL002 NUM002"),
+    ("G8", "medium", "mid", "GEN002"),
+    ("H3", "severe", "start", "RWD002 RWD013 TXT003"),
+    ("H5", "medium", "start", "TXT002"),
+    ("H8", "medium", "start", "TXT007"),
+    ("K5", "medium", "start", "KL003"),
+    ("K6", "medium", "start", "KL005"),
+    ("K7", "medium", "start", "KL006"),
+    ("K8", "medium", "start", "INV002 KL004"),
+    ("M2", "medium", "start", "RWD005"),
+    ("N1", "medium", "start", "NUM001"),
+    ("N2", "medium", "start", "NUM003"),
+    ("N3", "medium", "mid", "NUM004"),
+    ("P3", "medium", "start", "POL011"),
+    ("P4", "medium", "start", "POL007"),
+    ("P5", "medium", "start", "POL005"),
+    ("P6", "medium", "start", "POL009"),
+    ("P8", "medium", "start", "POL010"),
+    ("R1", "medium", "start", "RMD005 RMD007"),
+    ("R2", "medium", "start", "RMD002"),
+    ("R3", "medium", "start", "RMD006"),
+    ("R6", "medium", "start", "RWD010"),
+    ("R7", "medium", "start", "RWD015"),
+    ("R8", "medium", "start", "RWD014"),
+]
+NOT_IN_THE_LAB = {
+    "DPO001": "the lab trains no DPO",
+    "DPO002": "the lab trains no DPO",
+    "DPO003": "the lab trains no DPO",
+    "INV003": "no fault of the lab logs an impossible value",
+    "POL001": "the limit on the KL of an iteration stops the lab's steps first",
+    "POL002": "no policy of the lab loses its entropy altogether",
+    "POL003": "the lab trains no GRPO",
+    "POL008": "some seeds gain more than the noise with four responses an iteration",
+    "RMD001": "no reward model of the lab stays at chance",
+    "TXT004": "no fault of the lab makes all answers alike with every seed",
+}
+NOTHING_TO_TELL = {"RWD014": "a healthy run has no bonus"}
+
+Train = Callable[..., RunLog]
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    root = tmp_path_factory.mktemp("detectors")
+
+    def make(name: str, **more: object) -> RunLog:
+        run_lab("facts", 1, out=root / name, cache=root / "cache", keep_models=False, **more)  # type: ignore[arg-type]
+        return read_run(root / name)
+
+    return make
+
+
+def outcomes(run: RunLog, code: str) -> list[object]:
+    one = catalogue()[code]
+    return [one.check(run, stage) for stage in run.stages.values() if stage.name in one.stages]
+
+
+def test_every_detector_is_here_or_its_absence_has_a_reason() -> None:
+    named = {code for *_, codes in FIRES for code in codes.split()}
+    assert named | NOT_IN_THE_LAB.keys() == catalogue().keys() and not named & NOT_IN_THE_LAB.keys()
+
+
+@pytest.mark.parametrize(("fault", "severity", "start", "codes"), FIRES, ids=lambda x: x if isinstance(x, str) else "")
+def test_it_fires_on_a_fault(fault: str, severity: Severity, start: Start, codes: str, train: Train) -> None:
+    run = train(f"{fault}-{severity}-{start}", fault=fault, severity=severity, start=start)
+    silent = [code for code in codes.split() if not any(isinstance(one, Fired) for one in outcomes(run, code))]
+    assert silent == []
+
+
+def test_it_is_clear_on_a_healthy_run_and_cannot_tell_without_metrics_and_rollouts(train: Train) -> None:
+    run = train("healthy")
+    known = catalogue().keys() - NOT_IN_THE_LAB.keys() - NOTHING_TO_TELL.keys()
+    assert [code for code in sorted(known) if not any(isinstance(x, Clear) for x in outcomes(run, code))] == []
+    fired = [code for code in catalogue() if any(isinstance(one, Fired) for one in outcomes(run, code))]
+    assert fired == []
+    bare = {name: replace(stage, path=Path("nowhere"), metrics={}, events=[]) for name, stage in run.stages.items()}
+    empty = replace(run, path=Path("nowhere"), run={}, config={}, lineage={}, summary={}, stages=bare)
+    told = [code for code in catalogue() if not all(isinstance(one, CannotTell) for one in outcomes(empty, code))]
+    assert told == []
