@@ -13,13 +13,14 @@ Tables: the probabilities that the catalogue states, moved by counts from the la
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
 from typing import Any, cast
+
+import numpy as np
 
 from regard.review.causes import Cause, all_causes
 from regard.review.registry import catalogue
@@ -102,32 +103,30 @@ def infer(seen: Observations, eligible: Mapping[str, Cause] | None = None) -> Po
     causes = all_causes() if eligible is None else eligible
     known = [(name, holds) for name, holds in seen.items() if holds is not None]
     names = [name for name, _ in known]
-    holds = [value for _, value in known]
-    none = [probability(None, name) for name in names]
-    single = {cause.id: [probability(cause, name) for name in names] for cause in causes.values()}
-    count = max(1, len(causes))
-    logs: dict[frozenset[str], float] = {frozenset(): math.log(HEALTHY) + TEMPERATURE * _loglik(none, holds)}
-    for one, table in single.items():
-        logs[frozenset({one})] = math.log(ONE / count) + TEMPERATURE * _loglik(table, holds)
-    pairs = max(1, count * (count - 1) // 2)
-    for one, other in combinations(single, 2):
-        if one in causes[other].leads_to or other in causes[one].leads_to:
-            continue  # a consequence is no second root
-        both = [
-            min(1 - FLOOR, max(FLOOR, 1 - (1 - a) * (1 - b) / (1 - q)))
-            for a, b, q in zip(single[one], single[other], none, strict=True)
-        ]
-        logs[frozenset({one, other})] = math.log(TWO / pairs) + TEMPERATURE * _loglik(both, holds)
-    top = max(logs.values())
-    weights = {roots: math.exp(value - top) for roots, value in logs.items()}
-    total = sum(weights.values())
-    marginal = dict.fromkeys(single, 0.0)
-    for roots, weight in weights.items():
-        for root in roots:
-            marginal[root] += weight / total
-    ranked = dict(sorted(marginal.items(), key=lambda item: -item[1]))
-    return Posterior(weights[frozenset()] / total, ranked, max(logs, key=lambda roots: logs[roots]), seen)
-
-
-def _loglik(table: list[float], holds: list[bool]) -> float:
-    return sum(math.log(q if yes else 1 - q) for q, yes in zip(table, holds, strict=True))
+    holds = np.array([value for _, value in known], dtype=bool)
+    none = np.array([probability(None, name) for name in names])
+    rows = [[probability(cause, name) for name in names] for cause in causes.values()]
+    single = np.array(rows).reshape(len(causes), len(names))
+    order = list(causes)
+    pairs = [
+        (one, other)
+        for (one, a), (other, b) in combinations(enumerate(causes.values()), 2)
+        if a.id not in b.leads_to and b.id not in a.leads_to  # a consequence is no second root
+    ]
+    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    both = (1 - (1 - single[first]) * (1 - single[second]) / (1 - none)).clip(FLOOR, 1 - FLOOR)
+    number = max(1, len(causes))
+    prior = np.log(np.repeat(
+        [HEALTHY, ONE / number, TWO / max(1, number * (number - 1) // 2)], [1, len(causes), len(pairs)]
+    ))  # fmt: skip
+    tables = np.concatenate([none[None], single, both])
+    logs = prior + TEMPERATURE * np.log(np.where(holds, tables, 1 - tables)).sum(1)
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    of_one, of_two = weights[1 : 1 + len(causes)], weights[1 + len(causes) :]
+    marginal = of_one + np.bincount(first, of_two, len(causes)) + np.bincount(second, of_two, len(causes))
+    roots = [(), *((one,) for one in range(len(causes))), *pairs]
+    best = frozenset(order[one] for one in roots[int(np.argmax(weights))])
+    likeliest: list[int] = np.argsort(-marginal.round(12), kind="stable").tolist()
+    ranked = {order[at]: float(marginal[at]) for at in likeliest}
+    return Posterior(float(weights[0]), ranked, best, seen)
