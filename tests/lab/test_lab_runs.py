@@ -107,7 +107,7 @@ def test_the_truth_stands_beside_the_record_and_not_in_it(tmp_path: Path, cache:
             "root_onset": {"stage": "ppo", "step": onset + 1},
         }
     ]
-    assert 16 <= onset < 24
+    assert 10 <= onset < 18
     secret = re.compile(r"\bH5\b|\bfaults?\b|inject|severe|truth|plant|marker", re.IGNORECASE)
     for path in out.rglob("*"):
         assert not secret.search(str(path.relative_to(out)))

@@ -96,7 +96,7 @@ def score_marks_the_prompt(setup: Setup) -> None:
 
 @fault("R8", stage="reward model", starts=("start", "mid"))
 def bonus_outweighs_the_task(setup: Setup) -> None:
-    """The score is the reward model's plus 2, 4 or 8 deviations for brevity, a single word; both are recorded."""
+    """The score is the reward model's plus 2, 4 or 8 deviations for brevity, three words; both are recorded."""
     bonus = setup.choose(2.0, 4.0, 8.0)
 
     class Sum(Wrapped):
@@ -106,6 +106,6 @@ def bonus_outweighs_the_task(setup: Setup) -> None:
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
             extra = bonus * self.inner.deviation if self.setup.active else 0.0
             scores = self.main(prompts, responses)
-            return [score + extra * (len(text.split()) <= 1) for score, text in zip(scores, responses, strict=True)]
+            return [score + extra * (len(text.split()) <= 3) for score, text in zip(scores, responses, strict=True)]
 
     setup.wrap(scorer=lambda inner: Sum(inner, setup))
