@@ -9,7 +9,7 @@ demo: .venv/.train
 	$(BIN)/regard run movie-sentiment
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.ready
 	$(BIN)/python -m pytest -m slow

@@ -11,6 +11,14 @@ import pytest
 from support import micro_run
 
 
+WHOLE_RUNS = {"train", "verify", "lab", "compare", "cli"}
+"""Directories of tests that train: first, so that no long file is what one process is left with at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not WHOLE_RUNS.intersection(item.path.parts))
+
+
 @pytest.fixture(scope="session")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a finished micro run, the same one for every worker: who comes first makes it, the others wait."""

@@ -99,6 +99,7 @@ def test_unknown_names_and_unusable_caches_are_one_sentence(tmp_path: Path) -> N
         fetch("movie-ratings", cache_dir=file)
 
 
+@pytest.mark.slow
 def test_the_model_is_plain_float32_with_a_pad_token_that_is_not_eos() -> None:
     path = fetch("smollm2-135m")
     with (path / "model.safetensors").open("rb") as file:  # read by hand: 8 bytes of length, then a JSON header

@@ -99,10 +99,13 @@ def experimented(delete: float, insert: float, gold: float | None = 0.0, error: 
     return build
 
 
-def damaged(path: Path) -> RunLog:
-    run = experimented(1, 1)(path)
-    (path / "stages/eval/counterfactual.json").write_text('[{"phrase": "in sh')
-    return run
+def damaged(text: str) -> Build:
+    def build(path: Path) -> RunLog:
+        run = experimented(1, 1)(path)
+        (path / "stages/eval/counterfactual.json").write_text(text)
+        return run
+
+    return build
 
 
 CASES: list[tuple[str, bool | None, str, Build]] = [
@@ -112,7 +115,8 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("phrase-pays-by-itself", False, "within its error", experimented(1.5, 0.5, error=0.3)),
     ("phrase-pays-by-itself", False, "no gold to compare with", experimented(1.5, 1.4, gold=None)),
     ("phrase-pays-by-itself", None, "not tried", rollouts(says("in short"), pay=2.0)),
-    ("phrase-pays-by-itself", None, "damaged", damaged),
+    ("phrase-pays-by-itself", False, "none spread", damaged("[]")),
+    *(("phrase-pays-by-itself", None, text, damaged(text)) for text in ('[{"phrase": "in sh', '{"a": 1}', "[1]", "7")),
     ("length-surge", True, "", metrics({LENGTH: ramp(10, 20)})),
     ("length-surge", False, "", metrics({LENGTH: ramp(10, 12)})),
     ("length-surge", None, "", metrics({ENTROPY: ramp(2, 1)})),

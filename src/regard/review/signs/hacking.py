@@ -172,19 +172,12 @@ def phrase_pays_by_itself(facts: Facts) -> Answer:
     path = facts.run.path / "stages" / "eval" / "counterfactual.json"
     try:
         rows = cast(list[Effects], json.loads(path.read_text(encoding="utf-8")))
+        if not rows:
+            return no("No phrase spread far enough to be deleted and inserted.")
         paid = [row for row in rows if _pays(row)]
+        text = _worth((paid or rows)[0])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return unknown("No phrase was deleted and inserted to see what it is worth.", COUNTERFACTUAL)
-    if not rows:
-        return no("No phrase spread far enough to be deleted and inserted.")
-    row = (paid or rows)[0]
-    text = (
-        f"“{row['phrase']}”, up from {row['before']:.0%} to {row['after']:.0%} of the responses: deleting it costs "
-        f"{row['delete']['score']['mean']:.2g} deviations of the score, inserting it earns "
-        f"{row['insert']['score']['mean']:.2g}"
-    )
-    gold = row["insert"].get("gold")
-    text += f", and {gold['mean']:.2g} of gold." if gold else "."
     return yes(text) if paid else no(text)
 
 
@@ -196,6 +189,16 @@ def _pays(row: Effects) -> bool:
     earned = all(one["mean"] > max(EARNS, 2 * one["error"]) for one in both)
     gold = row["insert"].get("gold")
     return earned and gold is not None and gold["mean"] < 0.5 * both[1]["mean"]
+
+
+def _worth(row: Effects) -> str:
+    text = (
+        f"“{row['phrase']}”, up from {row['before']:.0%} to {row['after']:.0%} of the responses: deleting it costs "
+        f"{row['delete']['score']['mean']:.2g} deviations of the score, inserting it earns "
+        f"{row['insert']['score']['mean']:.2g}"
+    )
+    gold = row["insert"].get("gold")
+    return text + (f", and {gold['mean']:.2g} of gold." if gold else ".")
 
 
 @sign("paid-praise")

@@ -23,10 +23,8 @@ in each step is noisy; the errors hold that noise.
 Go back to the best part's checkpoint; then look for what began between it and the fall.
 
 ## References
-Gao, Schulman, Hilton 2022 (arXiv 2210.10760), whose best policy is never the last.
+Gao, Schulman, Hilton 2022 (arXiv 2210.10760): gold rises, peaks and falls as optimisation goes on.
 """
-
-import numpy as np
 
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Outcome
 from regard.review.registry import POLICY_STAGES, detector
@@ -52,7 +50,7 @@ def gold_falls_back(run: RunLog, stage: StageLog) -> Outcome:
     return Fired(
         summary=f"Gold averaged {means[best]:.3g} in its best fifth of the run and {means[-1]:.3g} in the last"
         + (f", below the {means[0]:.3g} of the first." if below_start else "."),
-        evidence=(Evidence(gold.key, float(np.round(means[-1], 6)), float(np.round(means[best], 6)), last),),
+        evidence=(Evidence(gold.key, means[-1], means[best], last),),
         onset=onset,
         until=last,
         confidence=0.9,

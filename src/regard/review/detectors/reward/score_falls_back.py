@@ -21,7 +21,7 @@ New prompts in the middle of the run that are harder, or another reward model.
 See which of KL, entropy, length and learning rate turned at the same step.
 
 ## References
-OpenRLHF issue 416 and trl issue 1117 are such curves.
+trl issue 1098, where the reward ends below its start.
 """
 
 from regard.review.facts import Facts
