@@ -10,7 +10,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; before torch
 import pytest
 from support import micro_run
 
-
 WHOLE_RUNS = {"train", "verify", "lab", "compare", "cli"}
 """Directories of tests that train: first, so that no long file is what one process is left with at the end."""
 
