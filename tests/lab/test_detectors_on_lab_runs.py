@@ -56,12 +56,12 @@ NOT_IN_THE_LAB = {
     "DPO002": "the lab trains no DPO",
     "DPO003": "the lab trains no DPO",
     "INV003": "no fault of the lab logs an impossible value",
-    "POL001": "the limit on the KL of an iteration stops the lab's steps first",
-    "POL002": "no policy of the lab loses its entropy altogether",
+    "POL001": "fired on none of 370 runs of the lab",
+    "POL002": "fired on none of 370 runs of the lab",
     "POL003": "the lab trains no GRPO",
-    "POL008": "some seeds gain more than the noise with four responses an iteration",
-    "RMD001": "no reward model of the lab stays at chance",
-    "TXT004": "no fault of the lab makes all answers alike with every seed",
+    "POL008": "fired with one seed of two",
+    "RMD001": "fired on none of 370 runs of the lab",
+    "TXT004": "fired with one seed of two",
 }
 NOTHING_TO_TELL = {"RWD014": "a healthy run has no bonus"}
 

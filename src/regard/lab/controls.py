@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regard.errors import ConfigError
+from regard.lab.faults.measurement import noisy_judges
 from regard.lab.setup import Setup, Wrapped
 from regard.train.stage import StepStats
 
@@ -140,13 +141,7 @@ def one_gradient_spike(setup: Setup) -> None:
 @control("noisy-gold", "odd but healthy")
 def noisy_gold(setup: Setup) -> None:
     """The independent judge is one person with a bad day: noise of 0.4 on every judgement."""
-    random = setup.random("noisy gold")
-
-    class Noisy(Wrapped):
-        def score(self, prompts: list[str], responses: list[str]) -> list[float]:
-            return [gold + random.gauss(0, 0.4) for gold in self.inner.score(prompts, responses)]
-
-    setup.wrap(judges=lambda judges: {name: Noisy(judge, setup) for name, judge in judges.items()})
+    noisy_judges(setup, 0.4)
 
 
 # Oddities of measurement: training is healthy, the record is not complete

@@ -22,10 +22,15 @@ def comparison_of_few_prompts(setup: Setup) -> None:
     """Before and after are compared on 24, 16 or 8 prompts by a judge with noise of 0.8, after half of the training."""
     setup.set("eval.num_prompts", setup.choose(24, 16, 8))
     setup.set("ppo.steps", max(12, setup.get("ppo.steps") // 2))
+    noisy_judges(setup, 0.8)
+
+
+def noisy_judges(setup: Setup, size: float) -> None:
+    """Normal noise of this standard deviation on every judgement; controls use it too."""
     random = setup.random("noisy gold")
 
     class Noisy(Wrapped):
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
-            return [gold + random.gauss(0, 0.8) for gold in self.inner.score(prompts, responses)]
+            return [gold + random.gauss(0, size) for gold in self.inner.score(prompts, responses)]
 
     setup.wrap(judges=lambda judges: {name: Noisy(judge, setup) for name, judge in judges.items()})

@@ -42,7 +42,7 @@ def learning_rate_too_high(setup: Setup) -> None:
 
 @fault("C2", stage="critic", starts=("start", "mid"))
 def critic_diverges(setup: Setup) -> None:
-    """The value head's learning rate times 100, 300 or 1000; 30 heals within a few steps of Adam."""
+    """The value head's learning rate times 100, 300 or 1000; times 30 it heals by itself."""
     _wrap_step(setup, setup.choose(100, 300, 1000), value_only=True)
 
 
