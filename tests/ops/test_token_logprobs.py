@@ -69,6 +69,21 @@ def test_chunked_logprobs_keeps_no_logits_for_the_backward_pass(frozen):
     assert all(shape != (4, 50) and shape != (8, 50) for shape in kept)
 
 
+@pytest.mark.parametrize(("chunk_size", "products"), [(4, 2 * 2), (8, 1), (9, 1)])
+def test_logits_of_a_trained_embedding_are_computed_again_only_where_there_are_several_chunks(
+    chunk_size: int, products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regard.ops import logprobs
+
+    plain, made = logprobs.output_logits, []
+    monkeypatch.setattr(logprobs, "output_logits", lambda h, w: made.append(len(h)) or plain(h, w))
+    hidden, weight = torch.randn(8, 3, requires_grad=True), torch.randn(50, 3, requires_grad=True)
+    ops.chunked_logprobs(
+        hidden, weight, torch.zeros(8, dtype=torch.long), chunk_size=chunk_size
+    ).logprobs.sum().backward()
+    assert len(made) == products
+
+
 def test_logits_by_blocks_of_the_vocabulary_equal_one_product():
     draw = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 4, dtype=torch.float64, generator=draw)

@@ -50,15 +50,15 @@ class RewardModel(nn.Module):
         self.center = 0.0
         self.deviation = 1.0
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids with EOS; a text over the limit loses its beginning, never its end."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return [*ids[-(self.max_text_tokens - 1) :], self.tokenizer.eos_token_id]
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text with EOS; a text over the limit loses its beginning, never its end."""
+        rows: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return [[*ids[-(self.max_text_tokens - 1) :], self.tokenizer.eos_token_id] for ids in rows]
 
     def raw_scores(self, texts: list[str], texts_per_pass: int = TEXTS_PER_PASS) -> Tensor:
         """[B] uncentred scores, differentiable. Texts of similar length share a forward pass, so that little padding is
         computed."""
-        encoded = [self.encode(text) for text in texts]
+        encoded = self.encode(texts)
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         scores = [
             self._forward([encoded[i] for i in order[start : start + texts_per_pass]])

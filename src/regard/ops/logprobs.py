@@ -72,8 +72,8 @@ def chunked_logprobs(
     """log softmax(hidden · weightᵀ)[token] for N tokens, with at most chunk_size·V logits alive at once.
 
     Each chunk is computed, reduced to one number a token and dropped. If the output embedding is trained, the backward
-    pass computes it again: memory falls from N·V to chunk_size·V numbers for one more matrix product. If it is frozen,
-    only the hidden state has a gradient,
+    pass computes it again where there is more than one chunk: memory falls from N·V to chunk_size·V numbers for one
+    more matrix product. If it is frozen, only the hidden state has a gradient,
 
         ∂ log π(y) / ∂h = W_y − Σ_v π(v)·W_v
 
@@ -104,12 +104,14 @@ def chunked_logprobs(
     of_frozen = cast(Callable[..., tuple[Tensor, Tensor]], _FrozenEmbedding.apply)  # pyright: ignore[reportUnknownMemberType]
     for start in range(0, len(tokens), chunk_size):
         rows = slice(start, start + chunk_size)
-        if weight.requires_grad:
+        if not weight.requires_grad:
+            logprobs, entropy = of_frozen(hidden[rows], weight, tokens[rows], with_entropy)
+        elif len(tokens) <= chunk_size:  # one chunk is alive anyway
+            logprobs, entropy = _chunk(hidden[rows], weight, tokens[rows], with_entropy)
+        else:
             logprobs, entropy = recomputed(
                 _chunk, hidden[rows], weight, tokens[rows], with_entropy, use_reentrant=False, preserve_rng_state=False
             )
-        else:
-            logprobs, entropy = of_frozen(hidden[rows], weight, tokens[rows], with_entropy)
         parts.append(logprobs)
         entropies.append(entropy)
     return LogprobOutput(torch.cat(parts), torch.cat(entropies) if with_entropy else None)

@@ -1,11 +1,13 @@
 """Judges the reward model never saw: the gold judge and two second opinions. All are `Scorer`s of prompt + response."""
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from regard.data.ratings import Block
 from regard.data.reviews import Review
 from regard.text import repeated_pairs
 
@@ -26,7 +28,7 @@ class StarJudge:
     takes "the best and the best and the best" for praise; a reader does not.
     """
 
-    def __init__(self, reviews: list[Review]) -> None:
+    def __init__(self, reviews: Sequence[Review]) -> None:
         self.vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True, max_features=100_000)
         features = self.vectorizer.fit_transform([r.text for r in reviews])
         self.model = LogisticRegression(C=4.0, max_iter=200).fit(features, [r.label for r in reviews])
@@ -41,14 +43,25 @@ class StarJudge:
 class RaterJudge:
     """Mean rating (−4 … 4) the kept raters would give: a ridge regression on unseen snippets."""
 
-    def __init__(self, blocks: list[Block], kept_means: list[list[float]]) -> None:
-        texts = [text for block in blocks for text in block.texts]
+    def __init__(self, texts: Sequence[str], means: Sequence[float]) -> None:
         self.vectorizer = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True)
-        features = self.vectorizer.fit_transform(texts)
-        self.model = Ridge(alpha=1.0).fit(features, np.concatenate([np.asarray(m) for m in kept_means]))
+        self.model = Ridge(alpha=1.0).fit(self.vectorizer.fit_transform(texts), np.asarray(means))
 
     def score(self, prompts: list[str], responses: list[str]) -> list[float]:
         return self.model.predict(self.vectorizer.transform(_join(prompts, responses))).tolist()
+
+
+# Fitting takes seconds, two stages of a run need the same judges, and so do the runs of a sweep.
+
+
+@functools.lru_cache(maxsize=2)
+def star_judge(reviews: tuple[Review, ...]) -> StarJudge:
+    return StarJudge(reviews)
+
+
+@functools.lru_cache(maxsize=2)
+def rater_judge(texts: tuple[str, ...], means: tuple[float, ...]) -> RaterJudge:
+    return RaterJudge(texts, means)
 
 
 class VaderJudge:

@@ -1,17 +1,18 @@
 """From fetched sets or the user's files to what the stages eat: windows, SFT examples, prompts, comparisons."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from regard.config import RecipeConfig
 from regard.data.assets import fetch
 from regard.data.comparisons import Comparison
 from regard.data.ratings import Block, comparisons, kept_raters, label_raters, load_movie_ratings, split_blocks
 from regard.data.readers import read_comparisons
-from regard.data.reviews import ReviewSplits, load_imdb, split_reviews
+from regard.data.reviews import Review, ReviewSplits, load_imdb, split_reviews
 from regard.errors import ConfigError
 from regard.rollout.protocols import Prompt
 from regard.train.seeds import batch_rows, derive
@@ -92,18 +93,11 @@ class Corpus:
                 examples.append(Example(tuple(ids[:length]), (*ids[length:], tokenizer.eos_token_id)))
         return examples
 
-    def prompts(self, tokenizer: Any, *, held_out: bool) -> list[Prompt]:
+    def prompts(self, tokenizer: Any, *, held_out: bool) -> "ReviewBeginnings":
         """First tokens of reviews that no model has seen; the first `eval.num_prompts` are kept for evaluation."""
-        low, high = self.config.data.prompt_tokens
         number = self.config.eval.num_prompts
         pool = self.reviews.prompts[:number] if held_out else self.reviews.prompts[number:]
-        encoded = tokenizer([r.text[: 12 * high] for r in pool], add_special_tokens=False)["input_ids"]
-        prompts: list[Prompt] = []
-        for review, ids in zip(pool, encoded, strict=True):
-            length = low + derive(SPLIT_SEED, review.id) % (high - low + 1)
-            tokens = tuple(ids[:length])
-            prompts.append(Prompt(str(review.id), tokenizer.decode(tokens), tokens))
-        return prompts
+        return ReviewBeginnings(pool, tokenizer, self.config.data.prompt_tokens)
 
     def windows(self, tokenizer: Any, length: int, number: int) -> list[Example]:
         """Windows of a stream of reviews with EOS between them; the first token of each has no loss."""
@@ -116,15 +110,46 @@ class Corpus:
         return [Example((stream[i],), tuple(stream[i + 1 : i + length])) for i in starts]
 
 
+class ReviewBeginnings(Sequence[Prompt]):
+    """Prompts from the first words of reviews. Each is tokenised when it is asked for: a run needs a few thousand of
+    tens of thousands."""
+
+    def __init__(self, reviews: Sequence[Review], tokenizer: Any, num_tokens: tuple[int, int]) -> None:
+        self.reviews, self.tokenizer, self.num_tokens = reviews, tokenizer, num_tokens
+
+    def __len__(self) -> int:
+        return len(self.reviews)
+
+    @overload
+    def __getitem__(self, at: int) -> Prompt: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Prompt]: ...
+    def __getitem__(self, at: int | slice) -> Prompt | list[Prompt]:
+        return self._made(self.reviews[at]) if isinstance(at, slice) else self.take([at])[0]
+
+    def take(self, rows: Sequence[int]) -> list[Prompt]:
+        return self._made([self.reviews[row] for row in rows])
+
+    def _made(self, reviews: Sequence[Review]) -> list[Prompt]:
+        low, high = self.num_tokens
+        heads = [review.text[: 12 * high] for review in reviews]
+        encoded = self.tokenizer(heads, add_special_tokens=False)["input_ids"] if heads else []
+        prompts: list[Prompt] = []
+        for review, ids in zip(reviews, encoded, strict=True):
+            tokens = tuple(ids[: low + derive(SPLIT_SEED, review.id) % (high - low + 1)])
+            prompts.append(Prompt(str(review.id), self.tokenizer.decode(tokens), tokens))
+        return prompts
+
+
 class ReviewPrompts:
     """PromptSource: every prompt once per pass, in an order that depends on seed and pass alone."""
 
-    def __init__(self, pool: list[Prompt], batch_size: int, seed: int) -> None:
+    def __init__(self, pool: ReviewBeginnings, batch_size: int, seed: int) -> None:
         self.pool, self.batch_size, self.seed = pool, batch_size, seed
 
     def prompts(self, step: int) -> list[Prompt]:
         rows = batch_rows(step, self.batch_size, len(self.pool), self.seed, "prompts")
-        return [self.pool[row] for row in rows]
+        return self.pool.take(rows)
 
 
 def _pairs(blocks: list[Block], raters: Any) -> list[Comparison]:

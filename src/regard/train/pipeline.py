@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from regard.models.checkpoints import file_sha256, replace_directory, weights_sh
 from regard.models.heads import RewardModel
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
-from regard.rollout.judges import RaterJudge, StarJudge, VaderJudge
+from regard.rollout.judges import VaderJudge, rater_judge, star_judge
 from regard.rollout.protocols import Prompt, Scorer
 from regard.runlog.jsonl import parse_object
 from regard.runlog.reader import read_run
@@ -255,16 +255,17 @@ def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference,
 
 def make_judges(config: RecipeConfig, corpus: Corpus) -> dict[str, Scorer]:
     judges: dict[str, Scorer] = {
-        "gold": StarJudge(corpus.reviews.judge[: config.eval.judge_reviews]),
+        "gold": star_judge(tuple(corpus.reviews.judge[: config.eval.judge_reviews])),
         "vader": VaderJudge(),
     }
     unseen = [block for split in ("dev", "test") for block in corpus.rewards.blocks.get(split, [])]
     if unseen:
-        judges["raters"] = RaterJudge(unseen, [kept_means(block) for block in unseen])
+        texts = tuple(text for block in unseen for text in block.texts)
+        judges["raters"] = rater_judge(texts, tuple(mean for block in unseen for mean in kept_means(block)))
     return judges
 
 
-def calibrate_scores(context: Context, pool: Callable[[Any], list[Prompt]]) -> None:
+def calibrate_scores(context: Context, pool: Callable[[Any], Sequence[Prompt]]) -> None:
     """Centre scores on SFT samples and record their deviation there: only then does a score have a zero and a unit.
 
     Args:

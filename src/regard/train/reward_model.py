@@ -196,7 +196,7 @@ def _packed(groups: list[list[Comparison]], micro_batch_size: int) -> list[list[
 
 def _num_tokens(reward_model: RewardModel, groups: list[list[Comparison]]) -> int:
     texts = {p.prompt + t for group in groups for p in group for t in (p.chosen, p.rejected)}
-    return sum(len(reward_model.encode(text)) for text in texts)
+    return sum(map(len, reward_model.encode(sorted(texts))))
 
 
 def _scores(reward_model: RewardModel, pairs: Pairs, micro_batch_size: int) -> Tensor:

@@ -66,7 +66,7 @@ def score_read_at_padding(setup: Setup) -> None:
         @torch.no_grad()
         def score(self, prompts: list[str], responses: list[str]) -> list[float]:
             model = self.inner
-            encoded = [model.encode(prompt + text) for prompt, text in zip(prompts, responses, strict=True)]
+            encoded = model.encode([prompt + text for prompt, text in zip(prompts, responses, strict=True)])
             scores: list[float] = []
             for start in range(0, len(encoded), size):
                 rows = encoded[start : start + size]
