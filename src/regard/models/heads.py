@@ -56,10 +56,13 @@ class RewardModel(nn.Module):
         return [[*ids[-(self.max_text_tokens - 1) :], self.tokenizer.eos_token_id] for ids in rows]
 
     def raw_scores(self, texts: list[str], texts_per_pass: int = TEXTS_PER_PASS) -> Tensor:
-        """[B] uncentred scores, differentiable. Texts of similar length share a forward pass, so that little padding is
+        """[B] uncentred scores, differentiable."""
+        return self.scores_of(self.encode(texts), texts_per_pass)
+
+    def scores_of(self, encoded: list[list[int]], texts_per_pass: int = TEXTS_PER_PASS) -> Tensor:
+        """`raw_scores` of token ids. Texts of similar length share a forward pass, so that little padding is
         computed."""
-        encoded = self.encode(texts)
-        order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
+        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
         scores = [
             self._forward([encoded[i] for i in order[start : start + texts_per_pass]])
             for start in range(0, len(order), texts_per_pass)

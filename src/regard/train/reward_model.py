@@ -107,17 +107,19 @@ def train_reward_model(context: Context, reward_model: RewardModel, data: Reward
             rows = batch_rows(step, config.batch_size, len(groups), seed, "rm")
             batch = [groups[row] for row in rows]
             num_pairs = sum(map(len, batch))
-            sums = torch.zeros(4, dtype=torch.float64)  # loss, right, decided, margin
+            sums = torch.zeros(5, dtype=torch.float64)  # loss, right, decided, margin, tokens
             for own in _packed(world.own(batch), config.micro_batch_size):
                 pairs = index_pairs(own)
-                scores = reward_model.raw_scores(pairs.texts)
+                encoded = reward_model.encode(pairs.texts)
+                scores = reward_model.scores_of(encoded)
                 chosen, rejected = scores[pairs.chosen], scores[pairs.rejected]
                 ranking = pairwise_loss(chosen, rejected, p_chosen=pairs.p_chosen, num_pairs=num_pairs)
                 loss = ranking.loss + config.center_penalty * centering_penalty(chosen, rejected, num_pairs=num_pairs)
                 loss.backward()
                 sums += torch.stack(
-                    [ranking.loss.detach(), ranking.correct_count, ranking.decided_count, ranking.margin_sum]
-                ).double()
+                    [ranking.loss.detach(), ranking.correct_count, ranking.decided_count, ranking.margin_sum,
+                     torch.tensor(sum(map(len, encoded)))]
+                ).double()  # fmt: skip
             world.sum(sums)
             schedule = linear_schedule(step, steps, config.warmup_steps)
             stats = update.step(schedule)
@@ -130,7 +132,7 @@ def train_reward_model(context: Context, reward_model: RewardModel, data: Reward
                 "optim/nonfinite_grads/count": float(not stats.finite),
                 "optim/learning_rate/last": config.learning_rate * schedule,
                 "data/epochs/count": (step + 1) * config.batch_size / len(groups),
-                "throughput/tokens_per_s": _num_tokens(reward_model, batch) / (time.monotonic() - started),
+                "throughput/tokens_per_s": float(sums[4]) / (time.monotonic() - started),
                 "memory/peak_rss/gb": meter.peak_gb(),
             }
             if step == 0:
@@ -192,11 +194,6 @@ def _packed(groups: list[list[Comparison]], micro_batch_size: int) -> list[list[
             packs.append(group)
             size = texts
     return packs
-
-
-def _num_tokens(reward_model: RewardModel, groups: list[list[Comparison]]) -> int:
-    texts = {p.prompt + t for group in groups for p in group for t in (p.chosen, p.rejected)}
-    return sum(map(len, reward_model.encode(sorted(texts))))
 
 
 def _scores(reward_model: RewardModel, pairs: Pairs, micro_batch_size: int) -> Tensor:
