@@ -21,6 +21,7 @@ DISTANCE, CLIP = "kl/old_new_k2/mean", "clip/policy/frac"
 UPDATE, WEIGHTS, UPDATES = "optim/update_norm/value", "optim/param_norm/value", "optim/updates/count"
 RATE, FIRST, SEEN = "optim/learning_rate/last", "kl/old_new_k2/epoch_1", "data/prompts_seen/count"
 MEAN, SCALED = "advantage/normalised/mean", "advantage/normalised/std"
+LOSS, ENTROPY = "loss/policy/mean", "entropy/policy/token_mean"
 BETA = 0.05
 
 
@@ -39,7 +40,8 @@ HEALTHY: dict[str, Sequence[float]] = {
     DISTANCE: ramp(0.02, 0.003), CLIP: ramp(0.1, 0.04), UPDATE: [0.2] * STEPS, WEIGHTS: [20.0] * STEPS,
     UPDATES: [4.0] * STEPS, RATE: ramp(1e-3, 1e-4), FIRST: [0.004] * STEPS, "kl/old_new_k2/epoch_2": [0.01] * STEPS,
     "clip/policy/epoch_1": [0.01] * STEPS, "clip/policy/epoch_2": [0.08] * STEPS, SEEN: ramp(64, 64 * STEPS),
-    MEAN: [0.0] * STEPS, SCALED: [1.0] * STEPS, "kl/generator_trainer_k3/mean": [1e-9] * STEPS,
+    MEAN: [0.0] * STEPS, SCALED: [1.0] * STEPS, LOSS: ramp(-0.02, -0.005), ENTROPY: ramp(2.6, 2.2),
+    "kl/generator_trainer_k3/mean": [1e-9] * STEPS,
     "optim/epochs_done/count": [2.0] * STEPS, "value/explained_variance/value": ramp(0.0, 0.6),
 }  # fmt: skip
 CONFIG = {

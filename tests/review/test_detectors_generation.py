@@ -10,6 +10,7 @@ from test_signs_generation import (
     EMPTY,
     GRAD,
     LOSS,
+    MISMATCH,
     NO_SAMPLER,
     QUIET,
     RATE,
@@ -60,6 +61,9 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("GEN002", Clear, "two steps", outage(9, 10)),
     ("GEN002", Clear, "coarse and always the same", outage(0, 99)),
     ("GEN002", CannotTell, "", EMPTY),
+    ("GEN003", Fired, "mid-run", stage_4({MISMATCH: [7e-14] * 20 + [6e-4] * 20})),
+    ("GEN003", Clear, "never", stage_4({MISMATCH: [7e-14] * 40})),
+    ("GEN003", CannotTell, "", EMPTY),
     ("NUM001", Fired, "infinite at once", stage_4({GRAD: [INF, 1.0, 1.0]})),
     ("NUM003", Fired, "", stage_4({**QUIET, CHANGED: [0.2] * 40})),
     ("NUM003", Clear, "", stage_4({**QUIET, CHANGED: [0.97] * 40})),
@@ -92,6 +96,7 @@ def test_outcome(code: str, expected: type, case: str, make: Build, tmp_path: Pa
     ("GEN001", stage_4(rows=drawn("cold", since=12)), 12),
     ("GEN002", outage(9, 13), 9),
     ("NUM004", stage_4({RATE: [*ramp(1e-3, 5e-4, 21), *ramp(1e-3, 5e-4, 20)]}, events=RESUMED), 21),
+    ("GEN003", stage_4({MISMATCH: [7e-14] * 20 + [6e-4] * 20}), 20),
 ])  # fmt: skip
 def test_onset_lies_in_its_interval(code: str, make: Build, truth: int, tmp_path: Path) -> None:
     run = make(tmp_path)

@@ -29,6 +29,11 @@ FIRED: list[tuple[str, str, Build]] = [
     ("POL009", "0.8", YES["score-discounted-away"]),
     ("POL011", "six epochs", YES["distance-grows-over-epochs"]),
     ("POL010", "saturated", YES["noise-scaled-to-one"]),
+    ("POL012", "penalty", YES["loss-punishes-entropy"]),
+    ("POL012", "bonus", YES["loss-rewards-entropy"]),
+    ("POL012", "KL", YES["loss-holds-a-kl"]),
+    ("POL013", "jump", YES["rate-jumps-above-its-peak"]),
+    ("NUM005", "outruns", YES["update-outruns-its-rate"]),
 ]
 CODES = sorted({code for code, _, _ in FIRED})
 CASES: list[tuple[str, type, str, Build]] = [

@@ -8,11 +8,13 @@ from support_policy import (
     CLIP,
     COEF,
     DISTANCE,
+    ENTROPY,
     FIRST,
     HEALTHY,
     KL,
     KL_TOKEN,
     LENGTH,
+    LOSS,
     MEAN,
     RATE,
     SCALED,
@@ -41,6 +43,7 @@ from support_policy import (
 from regard.review.facts import Facts
 from regard.review.signs import all_signs
 from regard.review.signs.kl import usual_leash
+from regard.review.signs.policy import HiddenTerm, hidden_term
 from regard.runlog.reader import RunLog
 
 Build = Callable[[Path], RunLog]
@@ -50,6 +53,14 @@ EPOCHS = {f"kl/old_new_k2/epoch_{k}": [0.002 * 2**k] * STEPS for k in range(1, 7
 CLIPS = {f"clip/policy/epoch_{k}": [0.05 * k] * STEPS for k in range(1, 7)}
 SAW = {COEF: [0.05 * (5.0 if n // 3 % 2 else 1.0) * (1 + 0.01 * n) for n in range(STEPS)]}
 AWAY = {COEF: [0.05 * 0.8**n for n in range(STEPS)]}
+BENT, RISEN = ramp(2.6, 1.4), ramp(0.6, 3.0)
+"""Entropy and KL per token of a run whose loss is a multiple of one of them."""
+TERMS = {
+    kind: {ENTROPY: BENT, KL_TOKEN: RISEN, LOSS: [weight * v - 0.004 for v in of]}
+    for kind, weight, of in (("penalty", 0.15, BENT), ("bonus", -0.3, BENT), ("kl", 0.1, RISEN))
+}
+FASTER = {RATE: [*ramp(1e-3, 6e-4, 12), *ramp(5e-3, 1e-3, 12)]}
+OUTRUNS = {RATE: [1e-3] * STEPS, UPDATE: [*[0.2, 0.21] * 6, *[0.8, 0.9] * 6]}
 TEETH = {KL: [0.4 * (n % 6) for n in range(STEPS)]}
 
 YES: dict[str, Build] = {
@@ -98,6 +109,11 @@ YES: dict[str, Build] = {
     "noise-scaled-to-one": stage_4({STD: [1.0] * 6 + [0.02] * 18}),
     "kl-rises-after-saturation": stage_4({KL: ramp(0, 20)}),
     "worse-responses-grow": stage_4({}, worse_grow),
+    "loss-punishes-entropy": stage_4(TERMS["penalty"]),
+    "loss-rewards-entropy": stage_4(TERMS["bonus"]),
+    "loss-holds-a-kl": stage_4(TERMS["kl"]),
+    "rate-jumps-above-its-peak": stage_4(FASTER),
+    "update-outruns-its-rate": stage_4(OUTRUNS),
 }
 UNKNOWN: dict[str, Build] = dict.fromkeys(all_signs(), nothing)
 """Of an empty stage nothing is known; where more than that is interesting, it is below."""
@@ -112,6 +128,8 @@ LACKING: list[tuple[str, Build]] = [
     ("one-step-moves-weights-far", stage_4(without=[WEIGHTS])),
     ("controller-target-out-of-reach", stage_4(AWAY)),
     ("gain-within-noise", stage_4(without=[STD])),
+    ("loss-punishes-entropy", stage_4(TERMS["penalty"], without=[MEAN])),
+    ("update-outruns-its-rate", stage_4(OUTRUNS, without=[RATE])),
 ]
 LOGGED_ONLY: list[tuple[str, Build]] = [
     ("kl-term-added-to-reward", stage_4({TOTAL: [1.05 * v for v in plateau(1.5)], KL: plateau(1.5)}, rows=False)),
@@ -211,3 +229,30 @@ def test_the_usual_leash_has_its_optimum_at_six_nats(
     """By hand: σ/√12 = 0.2887 σ, but at least four times the present one."""
     run = stage_4({COEF: [coef] * STEPS, STD: [deviation] * STEPS})(tmp_path)
     assert usual_leash(Facts(run)) == pytest.approx(leash)
+
+
+def test_a_hidden_term_is_found_with_its_weight_and_the_step_at_which_it_came(tmp_path: Path) -> None:
+    late = {**TERMS["penalty"], LOSS: [-0.01] * 10 + TERMS["penalty"][LOSS][10:]}
+    found = hidden_term(Facts(stage_4(late)(tmp_path)))
+    assert isinstance(found, HiddenTerm)
+    assert (found.of, found.weight) == (ENTROPY, pytest.approx(0.15, rel=0.02))
+    assert found.onset.interval[0] <= 11 <= found.onset.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "metrics"),
+    [
+        ("loss-punishes-entropy", "advantages off centre", {**TERMS["penalty"], MEAN: [-0.3] * STEPS}),
+        ("loss-punishes-entropy", "a large loss that follows nothing",
+         {**TERMS["penalty"], LOSS: [0.1 + 0.4 * (n % 5) for n in range(STEPS)]}),
+        ("loss-punishes-entropy", "it was there and went", {**TERMS["penalty"], LOSS: [0.3] * 12 + [0.0] * 12}),
+        ("loss-holds-a-kl", "it is the entropy", TERMS["penalty"]),
+        ("rate-jumps-above-its-peak", "warm-up", {RATE: [1e-5 * 2.5**n for n in range(STEPS)]}),
+        ("rate-jumps-above-its-peak", "a schedule that begins again", {RATE: ramp(1e-3, 1e-4, 12) * 2}),
+        ("update-outruns-its-rate", "the rate says so", {RATE: [1e-3] * 12 + [4e-3] * 12, UPDATE: OUTRUNS[UPDATE]}),
+        ("update-outruns-its-rate", "fresh moments fade", {RATE: [1e-3] * STEPS,
+                                                          UPDATE: [0.2] * 12 + [0.7, 0.4] + [0.2] * 10}),
+    ],
+)  # fmt: skip
+def test_what_looks_like_it_and_is_not(name: str, why: str, metrics: dict[str, list[float]], tmp_path: Path) -> None:
+    assert ask(name, stage_4(metrics), tmp_path) is False, why

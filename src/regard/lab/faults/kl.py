@@ -1,6 +1,5 @@
 """The leash to the reference."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,6 @@ from regard.models.checkpoints import checkpoints
 from regard.models.loading import load_causal
 from regard.models.policy import FrozenReference
 from regard.ops import ShapedReward, kl_k1, kl_k3, masked_sum
-from regard.rollout.generator import PolicyGenerator
-from regard.rollout.protocols import Generated
 from regard.train.ppo import Parts
 
 
@@ -64,38 +61,6 @@ def reference_is_not_the_initial_policy(setup: Setup) -> None:
 def kl_coefficient_too_high(setup: Setup) -> None:
     """β of 20, 60 or 200 times the tuned one."""
     setup.scale("ppo.kl_coef", setup.choose(20.0, 60.0, 200.0))
-
-
-@fault("K4", stage="kl", starts=("start", "mid"))
-def end_is_forbidden(setup: Setup) -> None:
-    """EOS is not sampled before the 6th, 9th or 13th token, and scored as if it could have been."""
-    least = setup.choose(6, 9, 13)
-
-    class Endless(Wrapped):
-        def generate(self, prompts: Sequence[Sequence[int]], uniforms: Tensor) -> Generated:
-            return (other if self.setup.active else self.inner).generate(prompts, uniforms)
-
-    def wrap(inner: PolicyGenerator) -> Any:
-        nonlocal other
-        other = _WithoutEarlyEnd(inner.model, pad_id=inner.pad_id, eos_id=inner.eos_id, temperature=inner.temperature)
-        other.least = least - 1
-        return Endless(inner, setup)
-
-    other: Any = None
-    setup.wrap(generator=wrap)
-
-
-class _WithoutEarlyEnd(PolicyGenerator):
-    """EOS is impossible at the first `least` tokens of a response."""
-
-    least = 0
-
-    def logits(self, hidden: Tensor, head: Tensor, t: int) -> Tensor:
-        logits = super().logits(hidden, head, t)
-        if t < self.least:
-            logits = logits.clone()
-            logits[..., self.eos_id] = -torch.inf
-        return logits
 
 
 @fault("K5", stage="kl", starts=("start", "mid"))

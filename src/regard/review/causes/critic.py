@@ -55,6 +55,8 @@ CAUSES = (
             "value-loss-grows": OFTEN,
             "value-loss-jumps-first": OFTEN,
             "VAL003": ALWAYS,
+            "update-outruns-its-rate": OFTEN,
+            "NUM005": OFTEN,
             "value-swings": USUALLY,
             "VAL002": USUALLY,
             "VAL001": OFTEN,
@@ -63,7 +65,13 @@ CAUSES = (
             "value-off-level": OFTEN,
             "NUM002": SOMETIMES,
         },
-        decided_by=("VAL003", "value-loss-grows", "value-loss-jumps-first", "value-swings"),
+        decided_by=(
+            "VAL003",
+            "value-loss-grows",
+            "value-loss-jumps-first",
+            "value-swings",
+            "update-outruns-its-rate",
+        ),
         look_alikes={
             "C1": "There the loss is high from the start and does not grow.",
             "P1": "There the distance of old to new policy jumps first, and the value follows.",

@@ -14,6 +14,8 @@ CAUSES = (
         "below, the reward is sharp, or sampling is cold. When it is gone, samples are alike and advantages vanish.",
         predicts={
             "entropy-fell-far": ALWAYS,
+            "loss-punishes-entropy": OFTEN,
+            "POL012": OFTEN,
             "POL002": USUALLY,
             "groups-say-the-same": USUALLY,
             "POL003": OFTEN,
@@ -25,7 +27,7 @@ CAUSES = (
             "score-parts-from-gold": OFTEN,
             "repetition-surge": OFTEN,
         },
-        decided_by=("entropy-fell-far", "POL002", "groups-say-the-same"),
+        decided_by=("entropy-fell-far", "POL002", "groups-say-the-same", "loss-punishes-entropy"),
         look_alikes={
             "D6": "There entropy is low before the first update.",
             "M1": "A negative entropy is a sentinel of the log, not a collapse.",
@@ -34,6 +36,7 @@ CAUSES = (
         },
         changes=(
             Change("ppo.entropy_coef", 0.001),
+            Change("code.loss", "subtract the entropy bonus from the loss; nothing else beside the surrogate"),
             Change("ppo.clip_range_high", 0.28),
             Change("ppo.temperature", 1.0),
             Change("ppo.kl_coef", lambda beta: 3 * beta),
@@ -55,6 +58,8 @@ CAUSES = (
         predicts={
             "entropy-rises": ALWAYS,
             "entropy-bonus-large": USUALLY,
+            "loss-rewards-entropy": OFTEN,
+            "POL012": OFTEN,
             "score-falls-back": OFTEN,
             "score-does-not-gain": OFTEN,
             "kl-costs-more-than-gain": OFTEN,
@@ -62,7 +67,7 @@ CAUSES = (
             "reference-nll-surge": OFTEN,
             "TXT001": SOMETIMES,
         },
-        decided_by=("entropy-rises",),
+        decided_by=("entropy-rises", "entropy-bonus-large", "loss-rewards-entropy"),
         look_alikes={
             "P1": "There the jump of old against new policy comes first.",
             "G4": "There sampler and trainer disagree first.",
@@ -70,6 +75,7 @@ CAUSES = (
         },
         changes=(
             Change("ppo.entropy_coef", 0.0),
+            Change("code.loss", "leave the surrogate alone in the loss of the policy"),
             Change("ppo.temperature", 1.0),
         ),
         why="With advantages of deviation 1, a bonus above some 0.01 a nat competes with the reward itself.",

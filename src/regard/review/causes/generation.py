@@ -87,6 +87,8 @@ CAUSES = (
         "penalty that only the sampler has, often from the model's own generation_config. Ratio and KL are wrong from "
         "the first step, by the same amount whatever the age of the weights.",
         predicts={
+            "agreement-lost": OFTEN,
+            "GEN003": OFTEN,
             "GEN001": ALWAYS,
             "sampler-differs-at-start": USUALLY,
             "sampler-slope-off": USUALLY,
@@ -128,6 +130,8 @@ CAUSES = (
         what="Other kernels, fp8 or bfloat16 on one side, an output layer in another precision, experts chosen "
         "differently. The differences have no system, so the mean ratio stays 1 and its variance grows with length.",
         predicts={
+            "agreement-lost": OFTEN,
+            "GEN003": OFTEN,
             "sampler-gap-is-noise": ALWAYS,
             "sampler-gap-at-end": ALWAYS,
             "sampler-differs-at-start": USUALLY,
@@ -167,6 +171,8 @@ CAUSES = (
         what="Weights are sent too rarely, a broadcast failed without a word, or the engine keeps an old adapter. The "
         "sampler then stands between the reference and the policy, and the gap grows with the age of its weights.",
         predicts={
+            "agreement-lost": OFTEN,
+            "GEN003": OFTEN,
             "sampler-is-an-older-policy": ALWAYS,
             "sampler-gap-builds-up": USUALLY,
             "sampler-gap-at-end": ALWAYS,

@@ -180,9 +180,17 @@ CAUSES = (
             "kl-costs-more-than-gain": USUALLY,
             "kl-term-added-to-reward": OFTEN,
             "kl-loss-without-pull": OFTEN,
+            "loss-holds-a-kl": OFTEN,
+            "POL012": OFTEN,
             "kl-still-rising": USUALLY,
         },
-        decided_by=("KL003", "kl-term-not-in-reward", "kl-term-added-to-reward", "kl-loss-without-pull"),
+        decided_by=(
+            "KL003",
+            "kl-term-not-in-reward",
+            "kl-term-added-to-reward",
+            "kl-loss-without-pull",
+            "loss-holds-a-kl",
+        ),
         look_alikes={
             "K1": "There ten times the coefficient changes much; here it changes nothing, or makes it worse.",
             "K7": "There the term is in the reward, of a KL that is too large.",

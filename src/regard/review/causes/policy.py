@@ -17,6 +17,8 @@ CAUSES = (
             "one-step-moves-weights-far": USUALLY,
             "far-in-first-pass": USUALLY,
             "kl-jumps": USUALLY,
+            "rate-jumps-above-its-peak": OFTEN,
+            "POL013": OFTEN,
             "kl-costs-more-than-gain": OFTEN,
             "gain-within-noise": OFTEN,
             "POL001": OFTEN,
@@ -29,7 +31,7 @@ CAUSES = (
             "skill-lost": OFTEN,
             "TXT001": SOMETIMES,
         },
-        decided_by=("one-step-moves-weights-far", "far-in-first-pass", "kl-jumps"),
+        decided_by=("one-step-moves-weights-far", "far-in-first-pass", "kl-jumps", "rate-jumps-above-its-peak"),
         look_alikes={
             "P3": "There the first pass is calm and the distance grows with every further one.",
             "G3": "There ratio and distance are wrong before any step.",

@@ -11,14 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regard.review.facts import Facts
+from regard.review.outcome import Onset
 from regard.review.sampler_gap import Gap, gaps, quarters
 from regard.review.signs import Answer, no, sign, unknown, yes
-from regard.review.statistics import first_of
+from regard.review.statistics import first_of, lasting
 from regard.runlog.sample import Floats, RolloutSample
 from regard.text import rank_correlation
 
 MISMATCH = "kl/generator_trainer_k3/mean"
 BOTH = ("rollouts: generator_logprobs", "rollouts: logprobs")
+SAME, APART, TIMES = 1e-7, 1e-5, 1000.0
 LENGTH, CAP, EOS, CUT = "length/response_tokens/mean", "length/cap/value", "finish/eos/frac", "finish/truncated/frac"
 
 
@@ -83,7 +85,9 @@ def sampler_is_an_older_policy(facts: Facts) -> Answer:
     best = max(gap.follows or 0.0 for gap in parts)
     text = f"What the trainer gives a token beyond the sampler correlates by up to {best:.2f} with what it gives it "
     text += "beyond the reference."
-    return yes(text) if any(gap.behind for gap in parts) and not pair[0].there else no(text)
+    # Old weights are not far from the new ones at once; what is far at once is no age.
+    at_once = sampler_gap_builds_up(facts).holds is False
+    return yes(text) if any(gap.behind for gap in parts) and not pair[0].there and not at_once else no(text)
 
 
 @sign("sampler-gap-is-noise")
@@ -98,7 +102,7 @@ def sampler_gap_is_noise(facts: Facts) -> Answer:
         f"{worst.mass:.3f}."
     )
     there = [gap for gap in pair if gap.there]
-    behind = not pair[0].there and any(gap.behind for gap in quarters(facts))
+    behind = sampler_is_an_older_policy(facts).holds is True
     return yes(text) if there and not behind and all(_is_noise(gap) for gap in there) else no(text)
 
 
@@ -128,6 +132,26 @@ def sampler_gap_builds_up(facts: Facts) -> Answer:
     level = float(np.median(np.sort(values[at:])[len(values[at:]) // 2 :]))
     text = f"The mismatch is {values[at]:.2g} at step {step} and {level:.2g} in the upper half of what follows."
     return yes(text) if values[at] < 0.3 * level and level > 1e-3 else no(text)
+
+
+@sign("agreement-lost")
+def agreement_lost(facts: Facts) -> Answer:
+    """Sampler and trainer agree to rounding at first, and from one step to the end their mismatch is a thousand times
+    as large and above 1e-5 nats per token."""
+    mismatch = first_of(facts.policy, (MISMATCH,), 8) if facts.policy else None
+    if mismatch is None:
+        return unknown("The mismatch of sampler and trainer is not logged.", MISMATCH)
+    level = abs(mismatch.start)
+    text = f"The mismatch of sampler and trainer begins at {level:.2g}"
+    if level > SAME:
+        return no(text + " nats per token, beyond rounding.")
+    spell = lasting(mismatch, lambda values: values > max(APART, TIMES * level))
+    if spell is None:
+        return no(text + f" and ends at {mismatch.end:.2g} nats per token.")
+    first = int(np.flatnonzero(mismatch.values > max(APART, TIMES * level))[0])
+    step, before = int(mismatch.steps[first]), int(mismatch.steps[max(0, first - 1)])
+    onset = Onset(step, (before, step))
+    return yes(f"{text} and is {mismatch.end:.2g} nats per token from step {step} on.", onset, root=onset)
 
 
 @sign("weights-not-sent")

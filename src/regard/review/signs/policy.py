@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
@@ -15,6 +16,7 @@ from regard.review.signs.kl import (
     LENGTH,
     SCORE,
     SCORE_STD,
+    at,
     began,
     gain,
     kl_per_sequence,
@@ -43,6 +45,10 @@ MEAN_OFF, STD_OFF = 0.05, 0.1
 FORGOTTEN, REACH, FADES = 0.5, 0.05, 0.6
 FEW, NOISY = 16, 0.25
 SATURATED = 0.1
+LOSS, TERM, STEADY, CENTRED = "loss/policy/mean", 0.05, 0.05, 0.05
+ENTROPY = "entropy/policy/token_mean"
+DIVERGENCES = tuple(f"kl/policy_ref_{estimator}/token_mean" for estimator in ("k1", "k3", "k2"))
+JUMP, OUTRUN, PERSISTS = 2.0, 3.0, 4
 
 
 # How far one step goes
@@ -474,3 +480,128 @@ def worse_responses_grow(facts: Facts) -> Answer:
     mean = float(np.nanmean(sample.numbers["length"]))
     far = worse - good > max(3 * math.hypot(worse_error, good_error), 0.2 * mean) and good < 0.3 * worse
     return yes(text) if far else no(text)
+
+
+# What the loss and the rate say by arithmetic
+
+
+@dataclass(frozen=True)
+class HiddenTerm:
+    """A term of the policy's loss that is no surrogate.
+
+    Attributes:
+        of: the metric that it is a multiple of.
+        weight: by which factor; its sign is that of the loss.
+        reading: the loss.
+        first: index of the first point with the term.
+    """
+
+    of: str
+    weight: float
+    reading: Reading
+    first: int
+
+    @property
+    def onset(self) -> Onset:
+        return began(self.reading, self.first)
+
+
+def hidden_term(facts: Facts) -> HiddenTerm | Answer:
+    """What the policy's loss is a multiple of, beside the surrogate; the answer "no" or "unknown" where it is of none.
+
+    Averaged over tokens, and with advantages that average 0, the surrogate is 0 at the first update of a batch and
+    little below it later. Where the loss is more than 0.05 from 0 to the end, and divided by the entropy, or by the KL
+    to the reference, it is the same number within 5 %, that number is the weight of a term that nobody declared.
+    """
+    loss, mean = reading(facts, LOSS, least=8), reading(facts, NORMALISED, least=8)
+    if loss is None or mean is None:
+        return unknown("The policy's loss and the mean of its advantages are not both logged.", LOSS, NORMALISED)
+    text = f"The policy's loss ends at {loss.end:.2g}"
+    spell = lasting(loss, lambda values: np.abs(values) > TERM)
+    if spell is None:
+        return no(text + ", as a surrogate does.")
+    rows = slice(spell.first, None)
+    steps, values = loss.steps[rows], loss.values[rows]
+    if len(values) < 5 or np.abs(at(mean, steps)).max() > CENTRED:
+        return no(text + ", and advantages that do not average 0 explain it.")
+    found: list[tuple[float, float, str]] = []
+    for key in (ENTROPY, *DIVERGENCES):
+        other = reading(facts, key, least=8)
+        of = at(other, steps) if other is not None else np.zeros(len(steps))
+        if (np.abs(of) > 1e-6).all():
+            ratio = values / of
+            weight = float(np.median(ratio))
+            found.append((1.4826 * float(np.median(np.abs(ratio - weight))) / abs(weight), weight, key))
+    if not found:
+        return unknown("Neither entropy nor KL are logged beside the loss.", ENTROPY, DIVERGENCES[0])
+    scatter, weight, key = min(found)
+    if scatter > STEADY:
+        return no(text + ", and is a multiple of neither entropy nor KL.")
+    return HiddenTerm(key, weight, loss, spell.first)
+
+
+def _term(facts: Facts, of: tuple[str, ...], side: Callable[[float], bool], what: str) -> Answer:
+    found = hidden_term(facts)
+    if isinstance(found, Answer):
+        return found
+    text = f"The policy's loss is {found.weight:.3g} times {found.of}"
+    if found.of not in of or not side(found.weight):
+        return no(text + ".")
+    return yes(f"{text}: {what}.", found.onset, root=found.onset)
+
+
+@sign("loss-punishes-entropy")
+def loss_punishes_entropy(facts: Facts) -> Answer:
+    """The policy's loss, less its surrogate, is a fixed positive multiple of the entropy: certainty is paid for."""
+    return _term(facts, (ENTROPY,), lambda weight: weight > 0, "entropy is punished")
+
+
+@sign("loss-rewards-entropy")
+def loss_rewards_entropy(facts: Facts) -> Answer:
+    """The policy's loss, less its surrogate, is a fixed negative multiple of the entropy: a bonus nobody declared."""
+    return _term(facts, (ENTROPY,), lambda weight: weight < 0, "entropy has a bonus")
+
+
+@sign("loss-holds-a-kl")
+def loss_holds_a_kl(facts: Facts) -> Answer:
+    """The policy's loss, less its surrogate, is a fixed multiple of the KL to the reference."""
+    return _term(facts, DIVERGENCES, lambda weight: True, "the KL stands in the loss")
+
+
+@sign("rate-jumps-above-its-peak")
+def rate_jumps_above_its_peak(facts: Facts) -> Answer:
+    """After it had stopped rising, the learning rate is suddenly more than twice as high as ever before. A schedule
+    that begins again comes back to its peak and not above."""
+    rate = reading(facts, RATE, least=6)
+    if rate is None:
+        return unknown("The learning rate is not logged.", RATE)
+    values = rate.values
+    for index in range(3, len(values)):
+        peak, warming = float(values[:index].max()), values[index - 1] > values[index - 2] * (1 + 1e-6)
+        if 0 < peak * JUMP < values[index] and values[index - 2] > 0 and not warming:
+            step, before = int(rate.steps[index]), int(rate.steps[index - 1])
+            text = f"The learning rate is {values[index]:.2g} from step {step} on, {peak:.2g} at most before."
+            onset = Onset(step, (before, step))
+            return yes(text, onset, root=onset)
+    return no("The learning rate does not jump.")
+
+
+@sign("update-outruns-its-rate")
+def update_outruns_its_rate(facts: Facts) -> Answer:
+    """The weights suddenly change three times as much for the same learning rate as in the eight steps before, and go
+    on doing so: a rate of some weights was raised, or their gradients were."""
+    update, rate = reading(facts, UPDATE, least=10), reading(facts, RATE, least=10)
+    if update is None or rate is None:
+        return unknown("Norm of the update and learning rate are not both logged.", UPDATE, RATE)
+    rates = at(rate, update.steps)
+    known = (rates > 0) & (update.values > 0)
+    series = Reading(UPDATE, update.steps[known], update.values[known] / rates[known])
+    ratio = series.values
+    for index in range(5, len(ratio) - PERSISTS + 1):
+        usual, after = float(np.median(ratio[max(0, index - 8) : index])), float(ratio[index : index + PERSISTS].min())
+        if after >= OUTRUN * usual:
+            step, before = int(series.steps[index]), int(series.steps[index - 1])
+            onset = Onset(step, (before, step))
+            text = f"From step {step} on the weights change {after / usual:.1f} times as much for the same rate."
+            return yes(text, onset, root=onset)
+    return no("The weights change by what the learning rate says.")
