@@ -154,3 +154,47 @@ def fit(
         brier, top = cells
         print(f"{line['strength']:8g} {line['temperature']:11g} {brier:>7} {top:>6} {threshold:>14} {own:>13}{mark}")
     print(f"{result['runs']} runs counted into {result['path']}. Constants: change them in regard/review/inference.py.")
+
+
+@app.command("prove")
+def prove(
+    workload: Annotated[str, typer.Option("--workload", help="facts to tune on, sorting to measure once.")] = "facts",
+    out: Annotated[Path | None, typer.Option("--out", help="Default: runs/prove-WORKLOAD. Finished runs stay.")] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each fault, each with an experiment.")] = 3,
+    controls: Annotated[int, typer.Option("--controls", min=0, help="Runs without a fault.")] = 10,
+    severity: Annotated[str, typer.Option("--severity", help="mild, medium or severe.")] = "severe",
+    fault: Annotated[list[str] | None, typer.Option("--fault", help="Only this fault. Repeatable.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Paired seeds before anything is said.")] = 3,
+    max_seeds: Annotated[int, typer.Option("--max-seeds", min=2, help="So many while the answer is open.")] = 6,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")] = 2,
+    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one run may take.")] = 600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Measure how often `regard verify` proves the right fix of a planted fault, and a wrong one.
+
+    Example: regard lab prove --fault K1 --runs 1 --controls 1
+    """
+    import sys
+
+    from regard.lab.prove import patients, table
+    from regard.lab.prove import prove as run_prove
+    from regard.lab.score import plain
+    from regard.lab.workloads import workload_named
+
+    workload_named(workload)
+    chosen = patients(workload, severity, runs, controls, tuple(fault or ()))
+    target = out or Path("runs") / f"prove-{workload}"
+    result = run_prove(
+        chosen,
+        target,
+        seeds=seeds,
+        max_seeds=max(seeds, max_seeds),
+        workers=workers,
+        limit=limit,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if as_json:
+        print(json.dumps(plain(result)))
+        return
+    print(table(result))
+    print(f"All numbers: {target / 'prove.json'}. What they mean: docs/howto/lab.md.")

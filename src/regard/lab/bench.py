@@ -70,7 +70,7 @@ def make_runs(jobs: Sequence[Job], records: Path, *, workers: int, limit: float,
         say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already.")
     failed: dict[str, str] = {}
     tasks = [(job, records / job.name) for job in missing]
-    for done in _progress("run", work(train_job, tasks, workers=workers, limit=limit), len(tasks), say):
+    for done in progress("run", work(train_job, tasks, workers=workers, limit=limit), len(tasks), say):
         job: Job = done.task[0]
         if done.error is not None:
             failed[job.name] = done.error
@@ -86,7 +86,7 @@ def review_runs(
     kept = {run.name: one for run in runs if (one := stored(run, any_tables=any_tables)) is not None}
     missing = [run for run in runs if run.name not in kept]
     failed: dict[str, str] = {}
-    for done in _progress("review", work(examine, missing, workers=workers, limit=limit), len(missing), say):
+    for done in progress("review", work(examine, missing, workers=workers, limit=limit), len(missing), say):
         if done.error is None:
             kept[done.task.name] = done.value
         else:
@@ -94,7 +94,7 @@ def review_runs(
     return [case_of(run.name, kept[run.name]) for run in runs if run.name in kept], failed
 
 
-def _progress(what: str, results: Iterator[Done], number: int, say: Say) -> Iterator[Done]:
+def progress(what: str, results: Iterator[Done], number: int, say: Say) -> Iterator[Done]:
     """Pass the results on, with a line for each and the time that is left."""
     begun = time.monotonic()
     for at, done in enumerate(results, start=1):
@@ -165,7 +165,19 @@ def bench(
 
 
 def provenance(workloads: list[str], planned: int, cases: Sequence[Case], runs: Sequence[Path]) -> dict[str, Any]:
-    """Where the numbers come from. `record_revisions`: of the code that made the runs, which are kept between calls."""
+    """Where the numbers come from."""
+    return {
+        **origin(runs),
+        "workloads": workloads,
+        "seeds": sorted({case.seed for case in cases}),
+        "faults": len({case.roots for case in cases if len(case.roots) == 1}),
+        "runs": {"planned": planned, "scored": len(cases)},
+    }
+
+
+def origin(runs: Sequence[Path]) -> dict[str, Any]:
+    """Of this call and of these runs. `record_revisions`: of the code that made the runs, which are kept between
+    calls."""
     revision, diff = code_revision()
     made: dict[str, int] = {}
     for run in runs:
@@ -178,10 +190,6 @@ def provenance(workloads: list[str], planned: int, cases: Sequence[Case], runs: 
         "record_revisions": made,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": hardware()["cpu"],
-        "workloads": workloads,
-        "seeds": sorted({case.seed for case in cases}),
-        "faults": len({case.roots for case in cases if len(case.roots) == 1}),
-        "runs": {"planned": planned, "scored": len(cases)},
     }
 
 
@@ -234,7 +242,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['faults']} faults, seeds {result['seeds'][0]} to {result['seeds'][-1]}, "
         f"revision {str(result['revision'])[:9]}{' with changes' if result['uncommitted_changes'] else ''}",
         "",
-        *_rows([
+        *aligned([
             ["", "measured [95 %]", "promised"],
             ["recall", faults["recall"], "≥ 90 %"],
             ["false positives", controls["all"]["positive"], "≤ 1 %"],
@@ -254,17 +262,17 @@ def table(result: dict[str, Any]) -> str:
         f"{abstained['not_withholdable']} whose sign holds whatever is taken away.",
         "",
         "Controls",
-        *_rows([["", "positive", "with a diagnosed cause", "inconclusive"],
-                *([kind, *(line[c] for c in ("positive", "diagnosed", "inconclusive"))]
+        *aligned([["", "positive", "with a diagnosed cause", "inconclusive"],
+                 *([kind, *(line[c] for c in ("positive", "diagnosed", "inconclusive"))]
                   for kind, line in controls.items())]),
         "",
         "On the same records",
-        *_rows([["", "recall", "false positives"],
-                *([name, line["recall"], line["false"]] for name, line in result["compared"].items())]),
+        *aligned([["", "recall", "false positives"],
+                 *([name, line["recall"], line["false"]] for name, line in result["compared"].items())]),
         "",
         "Onset",
-        *_rows([["fault begins", "root inside its interval", "earliest symptom not before the root"],
-                *([start, line["root_inside"], line["symptom_not_before_root"]]
+        *aligned([["fault begins", "root inside its interval", "earliest symptom not before the root"],
+                 *([start, line["root_inside"], line["symptom_not_before_root"]]
                   for start, line in scores["onset"].items())]),
         "",
     ]  # fmt: skip
@@ -276,11 +284,11 @@ def table(result: dict[str, Any]) -> str:
         ("By planted cause", scores["by_cause"]),
     ):
         body = [[name, str(line["recall"].of), *(_short(line[c]) for c in columns)] for name, line in groups.items()]
-        lines += [title, *_rows([header, *body]), ""]
+        lines += [title, *aligned([header, *body]), ""]
     pairs = scores["pairs"]
     lines += [
         "Two faults at once",
-        *_rows([
+        *aligned([
             ["recall", pairs["recall"]],
             ["the first cause is one of the two", pairs["first_is_one"]],
             ["one of the two in the first three", pairs["one_in_three"]],
@@ -314,7 +322,7 @@ def _confusions(scores: dict[str, Any]) -> list[str]:
     return lines or ["  none"]
 
 
-def _rows(cells: Sequence[Sequence[Any]]) -> list[str]:
+def aligned(cells: Sequence[Sequence[Any]]) -> list[str]:
     texts = [[str(cell) for cell in line] for line in cells]
     widths = [max(len(line[at]) for line in texts) for at in range(len(texts[0]))]
     return [

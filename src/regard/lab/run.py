@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def run_lab(
     start: Start = "start",
     *,
     control: str | None = None,
+    changes: Mapping[str, Any] | None = None,
     out: Path,
     cache: Path | None = None,
     keep_models: bool = True,
@@ -72,6 +73,7 @@ def run_lab(
     Args:
         fault: id of a cause, or several planted together; None plants nothing.
         control: name of a control from `regard.lab.controls`; it excludes a fault.
+        changes: configuration keys to values, set after everything else, as a remedy would be.
         cache: where finished SFT and reward models are kept; default `lab/` in the cache directory.
         keep_models: leave the weights of every stage in the record.
     Raises:
@@ -86,6 +88,8 @@ def run_lab(
         apply_fault(one, setup)
     if control:
         apply_control(control, setup)
+    for key, value in (changes or {}).items():
+        setup.set(key, value)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     train(setup, out, cache or default_cache() / "lab", keep_models=keep_models)
@@ -186,7 +190,7 @@ def assemble(setup: Setup, tokenizer: Any, prompts: list[Any]) -> tuple[Parts, A
             temperature=config.ppo.temperature,
         ),
         scorer=reward_model,
-        source=GroupedPrompts(prompts, config.ppo.batch_size, setup.workload.group_size, config.seed, setup.clock),
+        source=GroupedPrompts(prompts, config.ppo.batch_size, setup.workload.group_size, config.ppo_seed, setup.clock),
         kl_controller=make_kl_controller(config.ppo),
         judges={"gold": ExactJudge(setup.workload.gold)},
         probe=SkillProbe(probes(setup, tokenizer), tokenizer.pad_token_id),

@@ -42,15 +42,15 @@ def plan_arms(config: RecipeConfig, fix: Mapping[str, Any]) -> tuple[Arm, ...]:
     tried = _arm(FIX, config, fix)
     if all(old == new for old, new in tried.changes.values()):
         raise ConfigError(f"The run already has {', '.join(f'{k}={v}' for k, v in fix.items())}. Give another --fix.")
+    return (*control_arms(config), tried)
+
+
+def control_arms(config: RecipeConfig) -> tuple[Arm, ...]:
+    """What every fix has to beat."""
     ppo = config.ppo
     half = {"ppo.micro_batch_size": max(1, ppo.micro_batch_size // 2)}
     generic = {"ppo.learning_rate": ppo.learning_rate / 2, "ppo.kl_coef": ppo.kl_coef * 2}
-    return (
-        _arm(UNCHANGED, config, {}),
-        _arm(PLACEBO, config, half),
-        _arm(GENERIC, config, generic),
-        tried,
-    )
+    return (_arm(UNCHANGED, config, {}), _arm(PLACEBO, config, half), _arm(GENERIC, config, generic))
 
 
 def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any]) -> Arm:

@@ -101,9 +101,11 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_arm(path: Path, arm: str, seed: int, target: Target) -> ArmRun:
-    """Read and review the record of one arm.
+def read_arm(path: Path, arm: str, seed: int, target: Target, review: Review | None = None) -> ArmRun:
+    """Read the record of one arm.
 
+    Args:
+        review: of that record; made here where it is not given.
     Raises:
         RunLogError: the record is not there, or not finished.
     """
@@ -112,7 +114,7 @@ def read_arm(path: Path, arm: str, seed: int, target: Target) -> ArmRun:
     if not run.summary or not answers.is_file():
         raise RunLogError(f"{path} is not finished. Type the same command again; what is done is not done again.")
     judged = json.loads(answers.read_text(encoding="utf-8"))
-    review = review_run(run)
+    review = review or review_run(run)
     summary = run.summary
     kl_curve, gold_curve = curves(run.stages["ppo"], "kl/policy_ref_k1/seq_sum")
     return ArmRun(
