@@ -42,7 +42,7 @@ GOES_WRONG = {GOLD: [*ramp(0.2, 0.5, 20), *ramp(0.5, -0.4, 40)], "score/reward_m
 
 CASES: list[tuple[str, Build, Build | None]] = [
     ("H1", both(talk(fades=1.4), GOES_WRONG), rollouts(fades=1.4, drop=BLIND)),
-    ("H2", both(talk(longer, per_word=0.4), {LENGTH: ramp(8, 19)}),
+    ("H2", both(talk(longer, per_word=0.4), {LENGTH: ramp(8, 19), **GOES_WRONG}),  # else it may be R3, its labels
      both(talk(longer, per_word=0.4, drop=("gold", "length", "response")), {LENGTH: ramp(8, 19)})),
     ("H3", rollouts(twice, pay=2.0), rollouts(twice, pay=2.0, drop=BLIND)),
     ("H4", rollouts(says(PRAISE), pay=2.0), rollouts(says(PRAISE), pay=2.0, drop=BLIND)),

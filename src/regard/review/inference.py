@@ -29,14 +29,14 @@ LEAK = 0.03
 """How often a healthy run shows a sign or a symptom that is worth a note, before the lab has counted it."""
 LEAK_OF = {"error": 0.004, "warning": 0.01}
 """The same of symptoms by severity: their limits are set so that a healthy run shows none."""
-STRENGTH = 4.0
+STRENGTH = 8.0
 """How many runs the stated probability is worth against counted ones."""
 TEMPERATURE = 0.6
 FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
 HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
 """Prior of no cause, of one, of two."""
-DIAGNOSED = 0.55
+DIAGNOSED = 0.6
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""
 
 Observations = Mapping[str, bool | None]
