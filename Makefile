@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# Compiled when first imported: most modules of the large packages never are.
+# Modules are compiled when they are first imported, since most of the large packages never are; where the environment
+# forbids to keep what was compiled, every start would take 12 seconds longer.
 INSTALL := $(BIN)/python -m pip install -q --no-compile
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-slow lint docs sabotage
 
