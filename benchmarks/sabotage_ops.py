@@ -79,6 +79,7 @@ MUTATIONS = [
          "return x.float()"),
         ("chunked_logprobs", "= cast(Callable[..., tuple[Tensor, Tensor]], checkpoint)",
          "= lambda f, *a, **k: f(*a)"),
+        ("chunked_logprobs", "len(tokens) <= chunk_size", "len(tokens) >= chunk_size"),
         ("chunked_logprobs", "slice(start, start + chunk_size)", "slice(start, start + chunk_size - 1)"),
         ("chunked_logprobs", "_chunk, hidden[rows], weight,", "_chunk, hidden[rows].detach(), weight,"),
         ("chunked_logprobs", "_chunk, hidden[rows], weight,", "_chunk, hidden[rows], weight.detach(),"),

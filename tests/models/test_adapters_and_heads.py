@@ -126,3 +126,15 @@ def test_scores_belong_to_their_texts_however_they_share_passes(parts: tuple[Any
     centred = reward_model.score([""] * len(TEXTS), TEXTS, texts_per_pass)
     assert centred == pytest.approx((alone - 0.5).tolist(), abs=1e-10)
     assert reward_model.score([], []) == []
+
+
+def test_texts_are_encoded_alike_alone_and_together_and_lose_their_beginning_over_the_limit(
+    parts: tuple[Any, Any],
+) -> None:
+    model, tokenizer = parts
+    long = RewardModel(model, tokenizer, 64).encode([*TEXTS, " ".join(TEXTS)])
+    assert long[: len(TEXTS)] == [RewardModel(model, tokenizer, 64).encode([text])[0] for text in TEXTS]
+    assert all(ids[-1] == tokenizer.eos_token_id for ids in long) and len(long[-1]) > 5
+    short = RewardModel(model, tokenizer, 5).encode([" ".join(TEXTS)])[0]
+    assert short == long[-1][-5:]
+    assert RewardModel(model, tokenizer, 5).encode([]) == []

@@ -97,6 +97,7 @@ def test_outcome(code: str, expected: type, case: str, make: Build, tmp_path: Pa
     ("GEN002", outage(9, 13), 9),
     ("NUM004", stage_4({RATE: [*ramp(1e-3, 5e-4, 21), *ramp(1e-3, 5e-4, 20)]}, events=RESUMED), 21),
     ("GEN003", stage_4({MISMATCH: [7e-14] * 20 + [6e-4] * 20}), 20),
+    ("GEN003", stage_4({MISMATCH: [*[7e-14] * 5, 6e-4, *[7e-14] * 14, *[6e-4] * 20]}), 20),
 ])  # fmt: skip
 def test_onset_lies_in_its_interval(code: str, make: Build, truth: int, tmp_path: Path) -> None:
     run = make(tmp_path)

@@ -106,6 +106,12 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("sampler-slope-off", False, "old weights", stage_4(rows=drawn("old"))),
     ("sampler-slope-off", None, "", stage_4(rows=NO_SAMPLER)),
     ("agreement-lost", True, "", stage_4({MISMATCH: [7e-14] * 20 + [6e-4] * 20})),
+    ("sampler-is-an-older-policy", False, "far at once", stage_4(
+        {MISMATCH: [7e-14] * 12 + [6e-3] * 28}, rows=drawn("noisy", since=12))),
+    ("sampler-gap-is-noise", True, "far at once", stage_4(
+        {MISMATCH: [7e-14] * 12 + [6e-3] * 28}, rows=drawn("noisy", since=12))),
+    ("sampler-is-an-older-policy", True, "at once, and close behind", stage_4(
+        {MISMATCH: [7e-14] + [6e-3] * 39}, rows=drawn("old"))),
     ("agreement-lost", False, "never", stage_4({MISMATCH: [7e-14] * 40})),
     ("agreement-lost", False, "another number format from the start", stage_4({MISMATCH: [6e-4] * 40})),
     ("agreement-lost", False, "one step alone", stage_4({MISMATCH: [*[7e-14] * 20, 6e-4, *[7e-14] * 19]})),

@@ -24,6 +24,7 @@ from support_policy import (
     STEPS,
     TOTAL,
     UPDATE,
+    UPDATES,
     WEIGHTS,
     alone,
     blind,
@@ -236,7 +237,20 @@ def test_a_hidden_term_is_found_with_its_weight_and_the_step_at_which_it_came(tm
     found = hidden_term(Facts(stage_4(late)(tmp_path)))
     assert isinstance(found, HiddenTerm)
     assert (found.of, found.weight) == (ENTROPY, pytest.approx(0.15, rel=0.02))
-    assert found.onset.interval[0] <= 11 <= found.onset.interval[1]
+    assert found.onset.interval[0] <= 11 <= found.onset.interval[1] <= 13 and found.onset.interval[0] >= 9
+
+
+def test_a_term_that_was_too_small_to_be_seen_may_have_been_there_from_the_start(tmp_path: Path) -> None:
+    grows = ramp(0.05, 3.0)
+    found = hidden_term(Facts(stage_4({KL_TOKEN: grows, LOSS: [0.06 * v for v in grows]})(tmp_path)))
+    assert isinstance(found, HiddenTerm)
+    assert found.onset.step > 5 and found.onset.interval[0] == 0
+
+
+def test_updates_of_an_iteration_are_counted_before_one_is_called_too_large(tmp_path: Path) -> None:
+    stopped = {RATE: [1e-3] * STEPS, UPDATES: [4.0] * 12 + [16.0] * 12, UPDATE: [0.2] * 12 + [0.8] * 12}
+    assert ask("update-outruns-its-rate", stage_4(stopped), tmp_path / "counted") is False
+    assert ask("update-outruns-its-rate", stage_4(stopped, without=[UPDATES]), tmp_path / "alone") is True
 
 
 @pytest.mark.parametrize(
@@ -247,6 +261,10 @@ def test_a_hidden_term_is_found_with_its_weight_and_the_step_at_which_it_came(tm
          {**TERMS["penalty"], LOSS: [0.1 + 0.4 * (n % 5) for n in range(STEPS)]}),
         ("loss-punishes-entropy", "it was there and went", {**TERMS["penalty"], LOSS: [0.3] * 12 + [0.0] * 12}),
         ("loss-holds-a-kl", "it is the entropy", TERMS["penalty"]),
+        ("loss-punishes-entropy", "a few points", {**TERMS["penalty"], LOSS: [0.0] * 19 + TERMS["penalty"][LOSS][19:]}),
+        ("loss-holds-a-kl", "all is still", {ENTROPY: [2.0] * STEPS, KL_TOKEN: [1.0] * STEPS, LOSS: [0.2] * STEPS}),
+        ("rate-jumps-above-its-peak", "a constant warm-up", {RATE: [1e-4] * 4 + ramp(1e-3, 1e-4, 20)}),
+        ("rate-jumps-above-its-peak", "one odd point", {RATE: [*ramp(1e-3, 6e-4, 12), 9e-3, *ramp(5e-4, 1e-4, 11)]}),
         ("rate-jumps-above-its-peak", "warm-up", {RATE: [1e-5 * 2.5**n for n in range(STEPS)]}),
         ("rate-jumps-above-its-peak", "a schedule that begins again", {RATE: ramp(1e-3, 1e-4, 12) * 2}),
         ("update-outruns-its-rate", "the rate says so", {RATE: [1e-3] * 12 + [4e-3] * 12, UPDATE: OUTRUNS[UPDATE]}),
@@ -256,3 +274,9 @@ def test_a_hidden_term_is_found_with_its_weight_and_the_step_at_which_it_came(tm
 )  # fmt: skip
 def test_what_looks_like_it_and_is_not(name: str, why: str, metrics: dict[str, list[float]], tmp_path: Path) -> None:
     assert ask(name, stage_4(metrics), tmp_path) is False, why
+
+
+def test_a_declared_bonus_is_no_hidden_one(tmp_path: Path) -> None:
+    said = stage_4(TERMS["bonus"], ppo={"entropy_coef": 0.3})
+    assert ask("loss-rewards-entropy", said, tmp_path / "said") is False
+    assert ask("loss-rewards-entropy", stage_4(TERMS["bonus"], ppo={"entropy_coef": 0.01}), tmp_path / "less") is True

@@ -166,3 +166,19 @@ def test_a_missing_control_is_no_control() -> None:
     del three["placebo"]
     found = judge(three)
     assert found.outcome == "proven" and set(found.against) == {"unchanged", "generic"}
+
+
+def test_words_are_no_value_that_a_re_run_could_take() -> None:
+    from regard.config import load_recipe, value_at
+    from regard.review.causes import all_causes
+    from regard.verify.arms import executable
+
+    config = load_recipe("tiny")
+    plain = config.model_dump(mode="json")
+    said = [change for cause in all_causes().values() for change in cause.changes if isinstance(change.to, str)]
+    words = [{"key": one.key, "to": one.to} for one in said if " " in str(one.to)]
+    assert any(one["key"] == "data.comparisons" for one in words)
+    assert [one for one in words if executable(config, one)] == []
+    assert executable(config, {"key": "ppo.kl_target_unit", "to": "nats/token"})
+    assert not executable(config, {"key": "ppo.kl_coef", "to": value_at(plain, "ppo.kl_coef")})
+    assert not executable(config, {"key": "code.loss", "to": 1.0})

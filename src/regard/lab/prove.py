@@ -6,12 +6,14 @@ placebo, generic) on paired seeds of stage 4, and one arm more for each remedy t
 - **removed**: the fault is taken out again where it was planted, in configuration, data or code. That is the right fix
   by construction. The arm is the plain run of the same seeds, so all faults share it.
 - **proposed**: what the entry of the true cause says to change, where that is a key of the patient's configuration.
-- **wrong**: what the entry of another cause says to change, look-alikes first. Not taken are causes whose change is of
-  a key that the fault has set: such a fix may be right for another reason. A fix in code that is not at fault changes
+- **wrong**: what the entry of another cause says to change, look-alikes first. Not taken are changes of a key that the
+  fault has set or that its own cause names: such a fix may be right. A fix in code that is not at fault changes
   nothing, so it is not tried: nothing can be proven with it.
 
 The judge is `regard.verify.judge`, which knows nothing of what was planted. What has to go away are the findings of the
-patient's own review that the cause explains, or the diagnosis itself where it explains none.
+patient's own review that the cause explains; all of them where it explains none, as with a fix that names no cause. A
+healthy run without a finding has nothing to go away, so nothing can be proven on it, and its share is 0 unless the
+review was wrong.
 """
 
 import shutil
@@ -118,15 +120,15 @@ def patients(workload: str, severity: str, runs: int, controls: int, only: Seque
     return found + [Patient(workload, seed, None, "medium") for seed in range(1, controls + 1)]
 
 
-def arms_of(patient: Patient, remedies: Sequence[Remedy], number: int) -> dict[str, Run]:
-    """The runs that one more paired seed needs, by arm; a remedy's arm is called fix 0, fix 1, …"""
+def arms_of(patient: Patient, remedies: Mapping[str, Remedy], number: int) -> dict[str, Run]:
+    """The runs that one more paired seed needs, by arm: the controls, and one for each remedy by its name."""
     controls = {
         arm.name: Run(patient, tuple((key, new) for key, (_, new) in arm.changes.items()), number)
         for arm in control_arms(patient.config())
     }
     fixes = {
-        f"{FIX} {at}": Run(patient.healthy if one.kind == "removed" else patient, one.changes, number)
-        for at, one in enumerate(remedies)
+        name: Run(patient.healthy if one.kind == "removed" else patient, one.changes, number)
+        for name, one in remedies.items()
     }
     return controls | fixes
 
@@ -150,12 +152,13 @@ def remedies_for(patient: Patient, run: Path) -> list[Remedy]:
     like = list(all_causes()[patient.fault].look_alikes) if patient.fault else []
     others = [one for one in proposals if one not in like]
     Random(derive(patient.seed, "wrong", patient.fault)).shuffle(others)
+    own = {key for key, _ in proposals[patient.fault]} if patient.fault else set[str]()
     wrong = [
-        Remedy("wrong", one, (proposals[one][0],))
+        Remedy("wrong", one, (change,))
         for one in (*like, *others)
         if one != patient.fault
-        and proposals.get(one)
-        and value_at(before, proposals[one][0][0]) == value_at(after, proposals[one][0][0])
+        for change in proposals.get(one, [])[:1]
+        if change[0] not in own and value_at(before, change[0]) == value_at(after, change[0])
     ]
     return found + wrong[:WRONG]
 
@@ -166,11 +169,11 @@ def reviewed(run: Path) -> Review:
 
 
 def target_of(cause: str, patient_run: Path) -> Target:
-    """As `verify` has it: what the review found and the cause explains."""
+    """What the review found and the cause explains; all that it found where the cause explains nothing."""
     found = {one.detector.code for one in reviewed(patient_run).findings if one.severity != "info"}
     entry = all_causes()[cause]
     explained = {code for code in found if probability(entry, code) - probability(None, code) >= TELLING}
-    return Target(frozenset(explained), cause)
+    return Target(frozenset(explained or found), cause)
 
 
 def train_arm(task: tuple[Run, Path]) -> None:
@@ -191,10 +194,10 @@ def train_arm(task: tuple[Run, Path]) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """A patient, its remedies, and how many paired seeds its arms have by now."""
+    """A patient, the remedies that are still open by their arms' names, and how many paired seeds there are by now."""
 
     patient: Patient
-    remedies: tuple[Remedy, ...]
+    remedies: Mapping[str, Remedy]
     seeds: int
     records: Path
 
@@ -203,33 +206,38 @@ class Question:
         return self.patient.name
 
 
-def decide(question: Question) -> list[dict[str, Any]]:
-    """The judgement of every remedy of a patient, in a process of the pool.
-
-    Raises:
-        RunLogError: an arm is not there, since its training failed.
-    """
+def decide(question: Question) -> dict[str, dict[str, Any]]:
+    """The judgement of each remedy, by its arm's name, in a process of the pool. Where the training of an arm failed,
+    the remedy is not proven."""
     patient, records = question.patient, question.records
-    plans = [arms_of(patient, question.remedies, number) for number in range(question.seeds)]
-    own = records / plans[0][UNCHANGED].name
-    rows: list[dict[str, Any]] = []
-    for at, remedy in enumerate(question.remedies):
-        target = target_of(remedy.cause, own)
+    rows: dict[str, dict[str, Any]] = {}
+    for fix, remedy in question.remedies.items():
+        plans = [arms_of(patient, {fix: remedy}, number) for number in range(question.seeds)]
+        target = target_of(remedy.cause, records / plans[0][UNCHANGED].name)
+        row = {
+            "patient": patient.name, "fault": patient.fault, "severity": patient.severity, "seed": patient.seed,
+            "kind": remedy.kind, "cause": remedy.cause, "changes": dict(remedy.changes),
+            "failure": sorted(target.codes) or target.cause, "seeds": question.seeds,
+        }  # fmt: skip
+        lost = sorted(
+            run.name for plan in plans for run in plan.values() if not truth_path(records / run.name).is_file()
+        )
+        if lost:
+            rows[fix] = row | {"outcome": "not proven", "open": False, "reasons": [f"{lost[0]} could not be trained."],
+                               "against": {}, "seconds": 0.0}  # fmt: skip
+            continue
         arms: dict[str, list[ArmRun]] = {}
         for number, plan in enumerate(plans):
-            for name in (*CONTROLS, f"{FIX} {at}"):
+            for name in (*CONTROLS, fix):
                 place, arm = records / plan[name].name, name.partition(" ")[0]
                 one = read_arm(place, arm, patient.seed + number, target, reviewed(place))
                 arms.setdefault(arm, []).append(one)
         said = judge(arms, changed_keys(patient, remedy))
-        rows.append({
-            "patient": patient.name, "fault": patient.fault, "severity": patient.severity, "seed": patient.seed,
-            "kind": remedy.kind, "cause": remedy.cause, "changes": dict(remedy.changes),
-            "failure": sorted(target.codes) or target.cause, "seeds": question.seeds, "outcome": said.outcome,
-            "open": said.open, "reasons": list(said.reasons),
+        rows[fix] = row | {
+            "outcome": said.outcome, "open": said.open, "reasons": list(said.reasons),
             "against": {name: [gap.mean, gap.low, gap.high] for name, gap in said.against.items()},
             "seconds": sum(seconds_of(one.path) for runs in arms.values() for one in runs),
-        })  # fmt: skip
+        }  # fmt: skip
     return rows
 
 
@@ -284,29 +292,31 @@ def prove(
                 shutil.rmtree(records / done.task[0].name, ignore_errors=True)
 
     make([Run(one, (), 0) for one in chosen])
-    remedies = {
-        one: tuple(remedies_for(one, place))
+    going = {
+        one: {f"{FIX} {at}": remedy for at, remedy in enumerate(remedies_for(one, place))}
         for one in chosen
         if truth_path(place := records / Run(one, (), 0).name).is_file()
     }
-    rows: dict[Patient, list[dict[str, Any]]] = {}
-    going = list(remedies)
+    rows: dict[tuple[Patient, str], dict[str, Any]] = {}
     for number in range(max_seeds):
-        make([run for one in going for run in arms_of(one, remedies[one], number).values()])
+        make([run for one, remedies in going.items() for run in arms_of(one, remedies, number).values()])
         if number + 1 < seeds:
             continue
-        questions = [Question(one, remedies[one], number + 1, records) for one in going]
+        questions = [Question(one, remedies, number + 1, records) for one, remedies in going.items()]
         for done in progress("judge", work(decide, questions, workers=workers, limit=limit), len(questions), say):
             if done.error is not None:
                 failed[done.task.name] = done.error
-            else:
-                rows[done.task.patient] = done.value
-        going = [one for one in going if any(row["open"] for row in rows.get(one, ()))]
+                going.pop(done.task.patient)
+                continue
+            rows |= {(done.task.patient, name): row for name, row in done.value.items()}
+            still = {name: done.task.remedies[name] for name, row in done.value.items() if row["open"]}
+            going[done.task.patient] = still
+        going = {one: remedies for one, remedies in going.items() if remedies}
         if not going:
             break
     if not rows:
         raise ConfigError(f"No experiment could be judged ({next(iter(failed.values()), 'none was planned')}).")
-    trials = [row for one in remedies for row in rows.get(one, ())]
+    trials = list(rows.values())
     made = [path.with_name(path.name.removesuffix(".truth.json")) for path in sorted(records.glob("*.truth.json"))]
     result = {**origin(made), "seeds": seeds, "max_seeds": max_seeds, "scores": scores(trials), "trials": trials,
               "failed": failed}  # fmt: skip
@@ -332,6 +342,9 @@ def scores(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ),
         "proposed": share(kinds["proposed"], proven),
         "wrong": share(kinds["wrong"], proven),
+        "wrong_where_the_failure_came_again": share(
+            [row for row in kinds["wrong"] if row["outcome"] != "cannot be decided"], proven
+        ),
         "healthy": share([row for row in trials if not row["fault"]], proven),
         "causes": len({row["fault"] for row in right}),
         "by_cause": {
@@ -357,6 +370,7 @@ def table(result: Mapping[str, Any]) -> str:
             ["… where the failure came again", found["removed_where_the_failure_came_again"], ""],
             ["the change that its cause proposes", found["proposed"], ""],
             ["the change of another cause", found["wrong"], "≤ 5 %"],
+            ["… where the failure came again", found["wrong_where_the_failure_came_again"], ""],
             ["any change to a healthy run", found["healthy"], "≤ 5 %"],
         ]),
         "",

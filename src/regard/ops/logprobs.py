@@ -69,7 +69,8 @@ class LogprobOutput(NamedTuple):
 def chunked_logprobs(
     hidden: Tensor, weight: Tensor, tokens: Tensor, *, chunk_size: int, with_entropy: bool = False
 ) -> LogprobOutput:
-    """log softmax(hidden · weightᵀ)[token] for N tokens, with at most chunk_size·V logits alive at once.
+    """log softmax(hidden · weightᵀ)[token] for N tokens, with at most chunk_size·V logits alive at once. Those of a
+    single chunk stay alive until its backward pass.
 
     Each chunk is computed, reduced to one number a token and dropped. If the output embedding is trained, the backward
     pass computes it again where there is more than one chunk: memory falls from N·V to chunk_size·V numbers for one

@@ -77,10 +77,13 @@ def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeCo
 
 
 def executable(config: RecipeConfig, change: Mapping[str, Any]) -> bool:
-    """Whether a change of a review is one that a re-run can make: a known key, a value rather than words."""
+    """Whether a change of a review is one that a re-run can make: a known key, and a value rather than words, which
+    hold a blank."""
     to = change["to"]
     try:
         present = value_at(config.model_dump(mode="json"), change["key"])
     except KeyError:
         return False
-    return to != present and (isinstance(present, str) or not isinstance(to, str))
+    if isinstance(to, str) and (not isinstance(present, str) or " " in to):
+        return False
+    return to != present

@@ -21,6 +21,7 @@ from regard.text import rank_correlation
 MISMATCH = "kl/generator_trainer_k3/mean"
 BOTH = ("rollouts: generator_logprobs", "rollouts: logprobs")
 SAME, APART, TIMES = 1e-7, 1e-5, 1000.0
+EARLY, LARGE, CLOSELY = 0.3, 1e-3, 0.5
 LENGTH, CAP, EOS, CUT = "length/response_tokens/mean", "length/cap/value", "finish/eos/frac", "finish/truncated/frac"
 
 
@@ -85,9 +86,10 @@ def sampler_is_an_older_policy(facts: Facts) -> Answer:
     best = max(gap.follows or 0.0 for gap in parts)
     text = f"What the trainer gives a token beyond the sampler correlates by up to {best:.2f} with what it gives it "
     text += "beyond the reference."
-    # Old weights are not far from the new ones at once; what is far at once is no age.
-    at_once = sampler_gap_builds_up(facts).holds is False
-    return yes(text) if any(gap.behind for gap in parts) and not pair[0].there and not at_once else no(text)
+    # Old weights are far from the new ones only when these have moved. What is far at once is no age, unless it follows
+    # the policy closely, as with a sampler that is always one step behind.
+    other = best < CLOSELY and _far_at_once(facts)
+    return yes(text) if any(gap.behind for gap in parts) and not pair[0].there and not other else no(text)
 
 
 @sign("sampler-gap-is-noise")
@@ -129,9 +131,24 @@ def sampler_gap_builds_up(facts: Facts) -> Answer:
     if found is None:
         return no("Sampler and trainer agree throughout.")
     at, step, values = found
-    level = float(np.median(np.sort(values[at:])[len(values[at:]) // 2 :]))
+    level = _upper(values[at:])
     text = f"The mismatch is {values[at]:.2g} at step {step} and {level:.2g} in the upper half of what follows."
-    return yes(text) if values[at] < 0.3 * level and level > 1e-3 else no(text)
+    return yes(text) if values[at] < EARLY * level and level > LARGE else no(text)
+
+
+def _upper(values: Floats) -> float:
+    """Median of the upper half."""
+    return float(np.median(np.sort(values)[len(values) // 2 :]))
+
+
+def _far_at_once(facts: Facts) -> bool:
+    """Whether the logged mismatch has its later size in the first step in which there is any."""
+    found = mismatch_onset(facts)
+    if found is None:
+        return False
+    at, _, values = found
+    level = _upper(values[at:])
+    return level > LARGE and bool(values[at] >= EARLY * level)
 
 
 @sign("agreement-lost")
@@ -148,7 +165,8 @@ def agreement_lost(facts: Facts) -> Answer:
     spell = lasting(mismatch, lambda values: values > max(APART, TIMES * level))
     if spell is None:
         return no(text + f" and ends at {mismatch.end:.2g} nats per token.")
-    first = int(np.flatnonzero(mismatch.values > max(APART, TIMES * level))[0])
+    since = max(0, spell.first - 1)  # the smoothing of the spell moves its beginning by a point
+    first = since + int(np.flatnonzero(mismatch.values[since:] > max(APART, TIMES * level))[0])
     step, before = int(mismatch.steps[first]), int(mismatch.steps[max(0, first - 1)])
     onset = Onset(step, (before, step))
     return yes(f"{text} and is {mismatch.end:.2g} nats per token from step {step} on.", onset, root=onset)

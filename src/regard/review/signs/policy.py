@@ -45,7 +45,9 @@ MEAN_OFF, STD_OFF = 0.05, 0.1
 FORGOTTEN, REACH, FADES = 0.5, 0.05, 0.6
 FEW, NOISY = 16, 0.25
 SATURATED = 0.1
-LOSS, TERM, STEADY, CENTRED = "loss/policy/mean", 0.05, 0.05, 0.05
+LOSS, TERM, CENTRED = "loss/policy/mean", 0.05, 0.05
+STEADY, FEW_OFF, BETTER = 0.05, 0.15, 0.8
+ENTROPY_SETTINGS = ("ppo.entropy_coef", "entropy_coef", "entropy_coeff", "ent_coef")
 ENTROPY = "entropy/policy/token_mean"
 DIVERGENCES = tuple(f"kl/policy_ref_{estimator}/token_mean" for estimator in ("k1", "k3", "k2"))
 JUMP, OUTRUN, PERSISTS = 2.0, 3.0, 4
@@ -492,26 +494,25 @@ class HiddenTerm:
     Attributes:
         of: the metric that it is a multiple of.
         weight: by which factor; its sign is that of the loss.
-        reading: the loss.
-        first: index of the first point with the term.
+        loss: the series.
+        onset: the first step at which it shows, and between which it began: after the last step at which the loss is
+            known to be without it.
     """
 
     of: str
     weight: float
-    reading: Reading
-    first: int
-
-    @property
-    def onset(self) -> Onset:
-        return began(self.reading, self.first)
+    loss: Reading
+    onset: Onset
 
 
 def hidden_term(facts: Facts) -> HiddenTerm | Answer:
     """What the policy's loss is a multiple of, beside the surrogate; the answer "no" or "unknown" where it is of none.
 
     Averaged over tokens, and with advantages that average 0, the surrogate is 0 at the first update of a batch and
-    little below it later. Where the loss is more than 0.05 from 0 to the end, and divided by the entropy, or by the KL
-    to the reference, it is the same number within 5 %, that number is the weight of a term that nobody declared.
+    little below it later. Where the loss is more than 0.05 from 0 over at least eight points to the end, and divided by
+    the entropy, or by the KL to the reference, it is the same number within 5 % (normal deviations, from the median
+    absolute one; 15 % for nine points of ten), while the loss itself varies more, that number is the weight of a term.
+    A declared entropy bonus of that weight is no hidden one.
     """
     loss, mean = reading(facts, LOSS, least=8), reading(facts, NORMALISED, least=8)
     if loss is None or mean is None:
@@ -520,24 +521,40 @@ def hidden_term(facts: Facts) -> HiddenTerm | Answer:
     spell = lasting(loss, lambda values: np.abs(values) > TERM)
     if spell is None:
         return no(text + ", as a surrogate does.")
-    rows = slice(spell.first, None)
-    steps, values = loss.steps[rows], loss.values[rows]
-    if len(values) < 5 or np.abs(at(mean, steps)).max() > CENTRED:
+    steps, values = loss.steps[spell.first :], loss.values[spell.first :]
+    if len(values) < 8:
+        return no(f"{text}, away from 0 for {len(values)} points only.")
+    if np.abs(at(mean, steps)).max() > CENTRED:
         return no(text + ", and advantages that do not average 0 explain it.")
-    found: list[tuple[float, float, str]] = []
+    found: list[tuple[float, float, Reading]] = []
     for key in (ENTROPY, *DIVERGENCES):
         other = reading(facts, key, least=8)
         of = at(other, steps) if other is not None else np.zeros(len(steps))
-        if (np.abs(of) > 1e-6).all():
+        if other is not None and (np.abs(of) > 1e-6).all():
             ratio = values / of
             weight = float(np.median(ratio))
-            found.append((1.4826 * float(np.median(np.abs(ratio - weight))) / abs(weight), weight, key))
+            if weight and float(np.quantile(np.abs(ratio / weight - 1), 0.9)) < FEW_OFF:
+                found.append((_scatter(ratio), weight, other))
     if not found:
-        return unknown("Neither entropy nor KL are logged beside the loss.", ENTROPY, DIVERGENCES[0])
-    scatter, weight, key = min(found)
-    if scatter > STEADY:
         return no(text + ", and is a multiple of neither entropy nor KL.")
-    return HiddenTerm(key, weight, loss, spell.first)
+    scatter, weight, other = min(found, key=lambda one: one[0])
+    if scatter > min(STEADY, BETTER * _scatter(values)):
+        return no(text + ", and is a multiple of neither entropy nor KL.")
+    declared = facts.number(*ENTROPY_SETTINGS) if other.key == ENTROPY else None
+    if declared and abs(weight / declared + 1) < 0.2:
+        return no(f"{text}: it holds the entropy bonus of {declared:g} that is declared.")
+    without = (np.abs(weight) * np.abs(at(other, loss.steps)) > 2 * TERM) & (np.abs(loss.values) < TERM)
+    sure = np.flatnonzero(without[: spell.first])
+    low = int(loss.steps[sure[-1]]) if len(sure) else 0
+    first = int(loss.steps[spell.first])
+    high = int(loss.steps[min(len(loss.steps) - 1, spell.first + 1)])
+    return HiddenTerm(other.key, weight, loss, Onset(first, (min(low, first), high)))
+
+
+def _scatter(values: Floats) -> float:
+    """Normal deviation, from the median absolute one, as a share of the median."""
+    middle = float(np.median(values))
+    return 1.4826 * float(np.median(np.abs(values - middle))) / abs(middle) if middle else math.inf
 
 
 def _term(facts: Facts, of: tuple[str, ...], side: Callable[[float], bool], what: str) -> Answer:
@@ -570,15 +587,18 @@ def loss_holds_a_kl(facts: Facts) -> Answer:
 
 @sign("rate-jumps-above-its-peak")
 def rate_jumps_above_its_peak(facts: Facts) -> Answer:
-    """After it had stopped rising, the learning rate is suddenly more than twice as high as ever before. A schedule
-    that begins again comes back to its peak and not above."""
+    """After it had stopped rising, the learning rate is suddenly more than twice as high as ever before, for three
+    points or more. A schedule that begins again comes back to its peak and not above; a warm-up at a constant rate ends
+    within the first fifth."""
     rate = reading(facts, RATE, least=6)
     if rate is None:
         return unknown("The learning rate is not logged.", RATE)
     values = rate.values
-    for index in range(3, len(values)):
+    for index in range(3, len(values) - 2):
         peak, warming = float(values[:index].max()), values[index - 1] > values[index - 2] * (1 + 1e-6)
-        if 0 < peak * JUMP < values[index] and values[index - 2] > 0 and not warming:
+        flat = index <= len(values) / 5 and np.ptp(values[:index]) <= 1e-6 * peak
+        lasts = float(values[index : index + 3].min()) > JUMP * peak > 0
+        if lasts and values[index - 2] > 0 and not warming and not flat:
             step, before = int(rate.steps[index]), int(rate.steps[index - 1])
             text = f"The learning rate is {values[index]:.2g} from step {step} on, {peak:.2g} at most before."
             onset = Onset(step, (before, step))
@@ -586,22 +606,41 @@ def rate_jumps_above_its_peak(facts: Facts) -> Answer:
     return no("The learning rate does not jump.")
 
 
+@dataclass(frozen=True)
+class Outrun:
+    """An update that is too large for its rate: when, its norm, and what three times the usual would be."""
+
+    onset: Onset
+    norm: float
+    limit: float
+
+
+def outrun(facts: Facts) -> Outrun | Answer:
+    """The first of four steps in a row in which the norm of the update, over learning rate and number of updates, is
+    three times its median of the eight steps before."""
+    update, rate = reading(facts, UPDATE, least=10), reading(facts, RATE, least=10)
+    if update is None or rate is None:
+        return unknown("Norm of the update and learning rate are not both logged.", UPDATE, RATE)
+    counts = reading(facts, UPDATES, least=1)
+    due = at(rate, update.steps) * (at(counts, update.steps) if counts is not None else 1.0)
+    known = (due > 0) & (update.values > 0)
+    steps, norms, due = update.steps[known], update.values[known], due[known]
+    ratio = norms / due
+    for index in range(5, len(ratio) - PERSISTS + 1):
+        usual = float(np.median(ratio[max(0, index - 8) : index]))
+        if float(ratio[index : index + PERSISTS].min()) >= OUTRUN * usual:
+            step, before = int(steps[index]), int(steps[index - 1])
+            return Outrun(Onset(step, (before, step)), float(norms[index]), float(OUTRUN * usual * due[index]))
+    return no("The weights change by what the learning rate says.")
+
+
 @sign("update-outruns-its-rate")
 def update_outruns_its_rate(facts: Facts) -> Answer:
     """The weights suddenly change three times as much for the same learning rate as in the eight steps before, and go
     on doing so: a rate of some weights was raised, or their gradients were."""
-    update, rate = reading(facts, UPDATE, least=10), reading(facts, RATE, least=10)
-    if update is None or rate is None:
-        return unknown("Norm of the update and learning rate are not both logged.", UPDATE, RATE)
-    rates = at(rate, update.steps)
-    known = (rates > 0) & (update.values > 0)
-    series = Reading(UPDATE, update.steps[known], update.values[known] / rates[known])
-    ratio = series.values
-    for index in range(5, len(ratio) - PERSISTS + 1):
-        usual, after = float(np.median(ratio[max(0, index - 8) : index])), float(ratio[index : index + PERSISTS].min())
-        if after >= OUTRUN * usual:
-            step, before = int(series.steps[index]), int(series.steps[index - 1])
-            onset = Onset(step, (before, step))
-            text = f"From step {step} on the weights change {after / usual:.1f} times as much for the same rate."
-            return yes(text, onset, root=onset)
-    return no("The weights change by what the learning rate says.")
+    found = outrun(facts)
+    if isinstance(found, Answer):
+        return found
+    times = OUTRUN * found.norm / found.limit
+    text = f"From step {found.onset.step} on the weights change {times:.1f} times as much for the same rate."
+    return yes(text, found.onset, root=found.onset)

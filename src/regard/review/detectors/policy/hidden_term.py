@@ -9,14 +9,16 @@ makes it babble, and a KL in the loss pulls with another gradient than the same 
 
 ## How it decides
 With advantages that average 0, the surrogate is 0 at the first update of a batch and little below it later. Where the
-loss is more than 0.05 from 0 to the end, and its ratio to the entropy or to the KL per token is the same within 5 %,
-it is a multiple of it: warning. The lab's controls are at 25 % and more, its hidden terms at 3 % and less.
+loss is more than 0.05 from 0 over eight points or more to the end, its ratio to the entropy or to the KL per token is
+the same within 5 %, and the loss itself varies more than that, it is a multiple of it: warning. The lab's controls are
+at 25 % and more, its hidden terms at 3 % and less. It began after the last step at which the term would have shown.
 
 ## When it cannot tell
 The loss, the mean of the advantages, or both entropy and KL are not logged.
 
 ## False alarms
-A trainer that logs its loss with a declared bonus in it; then the weight is the one you declared.
+A trainer that logs its loss with a declared term in it. An entropy bonus of the declared weight is recognised; a KL in
+the loss that was meant is not.
 
 ## What to do
 Look for what is added to the loss, and its sign; log the surrogate alone.
@@ -38,7 +40,7 @@ def hidden_term_in_the_loss(run: RunLog, stage: StageLog) -> Outcome:
     found = signs.hidden_term(Facts(run))
     if isinstance(found, Answer):
         return CannotTell(found.summary, found.missing) if found.holds is None else Clear(found.summary)
-    loss = found.reading
+    loss = found.loss
     evidence = Evidence(signs.LOSS, loss.end, signs.TERM, int(loss.steps[-1]))
     text = f"The policy's loss is {found.weight:.3g} times {found.of}; a surrogate alone would be near 0."
     return Fired(text, (evidence,), found.onset, int(loss.steps[-1]), 0.95)

@@ -8,13 +8,14 @@ The steps of the policy grow with it, and the ratio to the policy that sampled w
 then.
 
 ## How it decides
-The rate had stopped rising, and the next logged value is more than twice the highest before: warning.
+The rate had stopped rising, and the next three logged values are more than twice the highest before: warning. A jump
+from a constant rate within the first fifth of the run is a warm-up.
 
 ## When it cannot tell
 The learning rate is not logged.
 
 ## False alarms
-A second phase with a higher rate that was meant.
+A second phase with a higher rate that was meant, or a log that begins in the tail of a cycle.
 
 ## What to do
 Compare the schedule with the one that was meant; resume from the checkpoint before the jump.
