@@ -33,7 +33,7 @@ ALLOWED = {
     "runlog": set(),
     "review": {"runlog"},
     "report": {"review", "runlog"},
-    "lab": {"train", "rollout", "models", "data", "ops", "runlog", "review"},
+    "lab": {"verify", "train", "rollout", "models", "data", "ops", "runlog", "review"},
     "verify": {"train", "rollout", "models", "data", "ops", "runlog", "review"},
     "compare": {"runlog"},
     "integrations": {"runlog"},
