@@ -130,6 +130,7 @@ LACKING: list[tuple[str, Build]] = [
     ("controller-target-out-of-reach", stage_4(AWAY)),
     ("gain-within-noise", stage_4(without=[STD])),
     ("loss-punishes-entropy", stage_4(TERMS["penalty"], without=[MEAN])),
+    ("loss-punishes-entropy", stage_4(TERMS["penalty"], without=[ENTROPY, KL_TOKEN])),
     ("update-outruns-its-rate", stage_4(OUTRUNS, without=[RATE])),
 ]
 LOGGED_ONLY: list[tuple[str, Build]] = [

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from regard.errors import ConfigError
 from regard.lab.controls import CONTROLS
-from regard.lab.faults import FAULTS, Fault
+from regard.lab.faults import Fault, faults_named
 from regard.lab.setup import Severity, Start
 
 LEAST = 5
@@ -54,10 +53,7 @@ def plan(
     Raises:
         ConfigError: an id in `only` is not a fault.
     """
-    unknown = sorted(set(only) - FAULTS.keys())
-    if unknown:
-        raise ConfigError(f"No fault {unknown[0]!r} in the lab. Type regard lab list.")
-    faults = [FAULTS[one] for one in sorted(FAULTS) if not only or one in only]
+    faults = faults_named(only)
     if quick:
         seeds, controls, pairs = 1, min(controls, 1), min(pairs, 2)
     jobs = [job for fault in faults for job in _of_fault(workload, fault, seeds, quick)]

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from regard.config import RecipeConfig, value_at
 from regard.errors import ConfigError
 from regard.lab.bench import Say, aligned, origin, progress
-from regard.lab.faults import FAULTS, SEVERITIES, apply_fault
+from regard.lab.faults import SEVERITIES, apply_fault, faults_named
 from regard.lab.run import run_lab, truth_path
 from regard.lab.score import plain, share
 from regard.lab.setup import Setup, Severity
@@ -42,11 +42,10 @@ from regard.runlog.files import to_json, write_atomic
 from regard.runlog.reader import read_run
 from regard.train.seeds import derive
 from regard.verify.arms import CONTROLS, FIX, UNCHANGED, control_arms, executable
+from regard.verify.experiment import stage_4_seconds
 from regard.verify.judge import ArmRun, Target, judge, read_arm
 
 Kind = Literal["removed", "proposed", "wrong"]
-WRONG = 1
-"""Wrong fixes that are tried on a patient."""
 
 
 @dataclass(frozen=True)
@@ -99,22 +98,19 @@ class Run:
 
 
 def patients(workload: str, severity: str, runs: int, controls: int, only: Sequence[str] = ()) -> list[Patient]:
-    """Every fault `runs` times, at `severity` or the strongest that it has, and `controls` healthy runs.
+    """Every fault that can be there from the start `runs` times, at `severity` or the strongest that it has, and
+    `controls` healthy runs.
 
     Raises:
         ConfigError: no such severity, or an id in `only` is not a fault.
     """
-    unknown = sorted(set(only) - FAULTS.keys())
-    if unknown:
-        raise ConfigError(f"No fault {unknown[0]!r} in the lab. Type regard lab list.")
     how = next((one for one in SEVERITIES if one == severity), None)
     if how is None:
         raise ConfigError(f"No severity {severity!r}. Type one of: {', '.join(SEVERITIES)}.")
-    chosen = [FAULTS[one] for one in sorted(FAULTS) if (not only or one in only) and one in all_causes()]
     found = [
         Patient(workload, seed, one.id, how if how in one.severities else one.severities[-1])
         for seed in range(1, runs + 1)
-        for one in chosen
+        for one in faults_named(only)
         if "start" in one.starts
     ]
     return found + [Patient(workload, seed, None, "medium") for seed in range(1, controls + 1)]
@@ -160,7 +156,7 @@ def remedies_for(patient: Patient, run: Path) -> list[Remedy]:
         for change in proposals.get(one, [])[:1]
         if change[0] not in own and value_at(before, change[0]) == value_at(after, change[0])
     ]
-    return found + wrong[:WRONG]
+    return found + wrong[:1]
 
 
 @cache
@@ -236,7 +232,7 @@ def decide(question: Question) -> dict[str, dict[str, Any]]:
         rows[fix] = row | {
             "outcome": said.outcome, "open": said.open, "reasons": list(said.reasons),
             "against": {name: [gap.mean, gap.low, gap.high] for name, gap in said.against.items()},
-            "seconds": sum(seconds_of(one.path) for runs in arms.values() for one in runs),
+            "seconds": sum(stage_4_seconds(read_run(one.path)) for runs in arms.values() for one in runs),
         }  # fmt: skip
     return rows
 
@@ -253,12 +249,6 @@ def changed_keys(patient: Patient, remedy: Remedy) -> list[str]:
         for key, value in values.items()
         if after[section].get(key) != value
     ]
-
-
-def seconds_of(run: Path) -> float:
-    """Of stage 4 and its evaluation, as an experiment on one's own run would have to spend them."""
-    stages = read_run(run).run["stages"]
-    return sum(float(stages[name]["seconds"]) for name in ("ppo", "eval"))
 
 
 def prove(

@@ -46,7 +46,7 @@ class PolicyGenerator:
             hidden = body(
                 input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
             ).last_hidden_state[:, -1]
-            logits = self.logits(hidden, head, t)
+            logits = self.logits(hidden, head)
             tokens, token_logprobs = sample(logits, uniforms[rows, t], self.temperature)
             for row, token, logprob in zip(rows.tolist(), tokens.tolist(), token_logprobs.tolist(), strict=True):
                 responses[row].append(token)
@@ -65,9 +65,8 @@ class PolicyGenerator:
                 alive = alive[keep]
         return _cut_at_eos(responses, logprobs, self.eos_id)
 
-    def logits(self, hidden: Tensor, head: Tensor, t: int) -> Tensor:
-        """[B, V] from which token t of each response is drawn, given [B, D] hidden states and the [V, D] head."""
-        del t
+    def logits(self, hidden: Tensor, head: Tensor) -> Tensor:
+        """[B, V] from which the next token is drawn, given [B, D] hidden states and the [V, D] head."""
         return output_logits(hidden, head.to(hidden.dtype))
 
 

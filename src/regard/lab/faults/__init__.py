@@ -12,7 +12,7 @@ wrapper. Several modules of this package hold the functions; importing the packa
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -54,6 +54,18 @@ def fault(
         return apply
 
     return register
+
+
+def faults_named(only: Sequence[str] = ()) -> list[Fault]:
+    """The faults with these ids, all of them where none is given, by id.
+
+    Raises:
+        ConfigError: an id in `only` is not a fault.
+    """
+    unknown = sorted(set(only) - FAULTS.keys())
+    if unknown:
+        raise ConfigError(f"No fault {unknown[0]!r} in the lab. Type regard lab list.")
+    return [FAULTS[one] for one in sorted(FAULTS) if not only or one in only]
 
 
 def apply_fault(id: str, setup: Setup) -> None:

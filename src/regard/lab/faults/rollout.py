@@ -38,8 +38,8 @@ class _Sharper(PolicyGenerator):
 
     k = 0
 
-    def logits(self, hidden: Tensor, head: Tensor, t: int) -> Tensor:
-        logits = super().logits(hidden, head, t)
+    def logits(self, hidden: Tensor, head: Tensor) -> Tensor:
+        logits = super().logits(hidden, head)
         if not self.k:
             return logits
         return torch.where(logits >= logits.topk(self.k).values[..., -1:], logits, -torch.inf)

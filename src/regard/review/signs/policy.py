@@ -10,6 +10,7 @@ from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
+from regard.review.signs.diversity import ENTROPY_SETTINGS
 from regard.review.signs.kl import (
     KL_SEQUENCE,
     KL_TOKEN,
@@ -47,7 +48,6 @@ FEW, NOISY = 16, 0.25
 SATURATED = 0.1
 LOSS, TERM, CENTRED = "loss/policy/mean", 0.05, 0.05
 STEADY, FEW_OFF, BETTER = 0.05, 0.15, 0.8
-ENTROPY_SETTINGS = ("ppo.entropy_coef", "entropy_coef", "entropy_coeff", "ent_coef")
 ENTROPY = "entropy/policy/token_mean"
 DIVERGENCES = tuple(f"kl/policy_ref_{estimator}/token_mean" for estimator in ("k1", "k3", "k2"))
 JUMP, OUTRUN, PERSISTS = 2.0, 3.0, 4
@@ -526,20 +526,21 @@ def hidden_term(facts: Facts) -> HiddenTerm | Answer:
         return no(f"{text}, away from 0 for {len(values)} points only.")
     if np.abs(at(mean, steps)).max() > CENTRED:
         return no(text + ", and advantages that do not average 0 explain it.")
+    others = [one for key in (ENTROPY, *DIVERGENCES) if (one := reading(facts, key, least=8)) is not None]
+    if not others:
+        return unknown("Neither entropy nor KL are logged beside the loss.", ENTROPY, DIVERGENCES[0])
     found: list[tuple[float, float, Reading]] = []
-    for key in (ENTROPY, *DIVERGENCES):
-        other = reading(facts, key, least=8)
-        of = at(other, steps) if other is not None else np.zeros(len(steps))
-        if other is not None and (np.abs(of) > 1e-6).all():
+    for other in others:
+        of = at(other, steps)
+        if (np.abs(of) > 1e-6).all():
             ratio = values / of
             weight = float(np.median(ratio))
             if weight and float(np.quantile(np.abs(ratio / weight - 1), 0.9)) < FEW_OFF:
                 found.append((_scatter(ratio), weight, other))
-    if not found:
+    steady = [one for one in found if one[0] <= min(STEADY, BETTER * _scatter(values))]
+    if not steady:
         return no(text + ", and is a multiple of neither entropy nor KL.")
-    scatter, weight, other = min(found, key=lambda one: one[0])
-    if scatter > min(STEADY, BETTER * _scatter(values)):
-        return no(text + ", and is a multiple of neither entropy nor KL.")
+    _, weight, other = min(steady, key=lambda one: one[0])
     declared = facts.number(*ENTROPY_SETTINGS) if other.key == ENTROPY else None
     if declared and abs(weight / declared + 1) < 0.2:
         return no(f"{text}: it holds the entropy bonus of {declared:g} that is declared.")
