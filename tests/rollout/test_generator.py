@@ -4,8 +4,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from regard.data.assets import fetch
+from regard.models.loading import load_causal
 from regard.models.sequences import make_batch, response_hidden, response_logprobs
 from regard.rollout.generator import PolicyGenerator, sample
+from regard.runlog.invariants import LIMITS
+from regard.train.invariants import TOLERANCE
 
 PAD, EOS = 0, 1
 
@@ -80,3 +84,28 @@ def test_finished_means_eos_and_nothing_follows_it(model: LlamaForCausalLM) -> N
         assert finished == (response[-1] == EOS)
         assert response.count(EOS) == int(finished)
         assert finished or len(response) == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("temperature", "agree"), [(1.0, True), (0.9, False)])
+def test_the_limit_in_bfloat16_lies_between_rounding_and_a_temperature_that_only_the_sampler_knows(
+    temperature: float, agree: bool
+) -> None:
+    """On SmolLM2 itself: rounding grows with the logits, and a small model of random weights has small ones."""
+    model, tokenizer = load_causal(str(fetch("smollm2-135m")), torch.bfloat16)
+    openings = ["The film was", "I had never", "This is a story of", "My wife and I", "Nobody who", "It was"]
+    prompts = [tokenizer.encode(text, add_special_tokens=False) for text in openings]
+    uniforms = torch.rand((len(prompts), 24), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    generator = PolicyGenerator(
+        model, pad_id=tokenizer.pad_token_id, eos_id=tokenizer.eos_token_id, temperature=temperature
+    )
+    sampled = generator.generate(prompts, uniforms)
+    batch = make_batch(prompts, sampled.responses, tokenizer.pad_token_id)
+    with torch.no_grad():
+        scored = response_logprobs(model, response_hidden(model, batch), batch).logprobs
+    gap = max(
+        float((scored[row, : len(logprobs)] - torch.tensor(logprobs)).abs().max())
+        for row, logprobs in enumerate(sampled.logprobs)
+    )
+    limit = LIMITS["invariant/generator_trainer_max_diff/value"] * TOLERANCE["bfloat16"]
+    assert (gap <= limit) == agree, gap

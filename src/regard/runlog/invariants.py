@@ -32,9 +32,15 @@ INVARIANTS = (
         "invariant/generator_trainer_max_diff/value",
         "Sampler and trainer agree on each log-probability",
         "nats",
-        1.0,
+        2.0,
     ),
 )
+"""The sampler's limit is wider, since it decodes token by token with a cache and other kernels: in bfloat16 (tolerance
+0.25) the two differ on SmolLM2 by 0.06 nats, root mean square, and by 0.29 on one of 1,009 tokens. At a temperature of
+0.9 that only the sampler knows it is 0.77."""
+
+LIMITS = {spec.key: spec.multiple for spec in INVARIANTS}
+"""Multiple of the tolerance by metric."""
 
 HASHES_EQUAL = "invariant/frozen_hashes_equal/flag"
 HASHES_LABEL = "Frozen models are the ones loaded"

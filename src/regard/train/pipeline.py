@@ -208,21 +208,21 @@ def _run_stage(context: Context, corpus: Corpus, stage: str) -> None:
         context.world.barrier()
         calibrate_scores(context, lambda tokenizer: corpus.prompts(tokenizer, held_out=False))
     elif stage == "ppo":
-        parts, reference, reward_model = _assemble(context, corpus)
+        parts, reference, reward_model = assemble(context, corpus)
         before = artifact_hashes(parts.policy, reference, reward_model)
         frozen = {"reference": reference, "reward_model": Hashed(reward_model)}
         run_ppo(context, parts, frozen)
         hashes = artifact_hashes(parts.policy, reference, reward_model)
         write_lineage(context, before, hashes, _data_hashes(context.config))
     else:
-        parts, reference, _ = _assemble(context, corpus)
+        parts, reference, _ = assemble(context, corpus)
         _load_trained_policy(context, parts.policy)
         prompts = corpus.prompts(parts.policy.tokenizer, held_out=True)[: context.config.eval.num_prompts]
         quality = run_eval(context, parts, reference, prompts)
         context.run.write_json("stages/eval/quality.json", quality)
 
 
-def _assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, RewardModel]:
+def assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, RewardModel]:
     """The parts of stage 4 from the artifacts of the stages before."""
     config = context.config
     policy, reference = load_policy(
