@@ -40,6 +40,28 @@ def test_an_unchanged_fork_from_the_middle_ends_with_the_same_weights_and_the_sa
     assert read_run(fork).stages["ppo"].rollout_steps == run.stages["ppo"].rollout_steps
 
 
+@pytest.mark.parametrize(("stage", "adopted"), [("pretrain", []), ("sft", ["pretrain"]), ("rm", ["pretrain", "sft"])])
+def test_an_unchanged_fork_at_an_earlier_stage_ends_with_the_same_weights(
+    micro: Path, tmp_path: Path, stage: str, adopted: list[str]
+) -> None:
+    """Keeping checkpoints changes no weight, but the stage that would keep them is done again, with all after it."""
+    from regard.config import parse_config
+    from regard.runlog.reader import read_run
+    from regard.train.pipeline import run_recipe
+    from regard.verify.arms import changed_config
+
+    config = changed_config(parse_config(read_run(micro).config, "test"), {f"{stage}.keep_every": 1})
+    fork = tmp_path / "fork"
+    run_recipe(config, fork, argv=[], start_from=micro, quiet=True)
+    stages = read_json(fork / "run.json")["stages"]
+    assert [name for name, facts in stages.items() if "adopted_from" in facts] == adopted
+    old, new = read_json(micro / "lineage.json"), read_json(fork / "lineage.json")
+    assert new["artifacts"] == old["artifacts"]
+    weights = [name for name in old["inputs"] if name.endswith(".safetensors")]
+    assert len(weights) >= 3
+    assert [new["inputs"][name] for name in weights] == [old["inputs"][name] for name in weights]
+
+
 def test_a_fork_with_another_coefficient_starts_with_it_also_after_a_kill_before_stage_4(
     micro: Path, tmp_path: Path
 ) -> None:
