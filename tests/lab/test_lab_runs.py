@@ -14,7 +14,7 @@ from regard.lab.controls import CONTROLS
 from regard.lab.faults import FAULTS
 from regard.lab.run import run_lab, truth_path
 from regard.lab.setup import Setup
-from regard.lab.workloads import workload_named
+from regard.lab.workloads import WORKLOADS, workload_named
 from regard.review.facts import Facts
 from regard.review.signs import all_signs
 from regard.runlog.reader import read_run
@@ -56,6 +56,16 @@ def test_a_healthy_run_learns_what_is_wanted_and_keeps_its_leash(healthy: Path) 
     assert summary["truncated"]["policy"] < 0.1
     assert series(healthy, "entropy/policy/token_mean")[-1] > 0.3
     assert summary["reward_model"]["kept_rater_accuracy"] > 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workload", sorted(WORKLOADS))
+def test_no_workload_learns_its_examples_by_heart(workload: str, tmp_path: Path, cache: Path) -> None:
+    """Or its controls are not healthy: a review that says so would be counted as wrong."""
+    run_lab(workload, 1, out=tmp_path / "run", cache=cache)
+    rows = metric_rows(tmp_path / "run", "sft")
+    losses = [rows[step]["loss/sft_eval/mean"] for step in sorted(rows) if "loss/sft_eval/mean" in rows[step]]
+    assert len(losses) >= 3 and losses[-1] < 1.05 * min(losses), losses
 
 
 def test_the_record_is_whole_and_the_review_can_read_it(healthy: Path) -> None:

@@ -26,8 +26,10 @@ LEAST_ROWS = 40
 LATER, EARLIER, VARIED = 0.6, 0.3, 30
 """Prices are estimated on the steps after the first share of the run, when a policy has had time to find them; where
 fewer responses than `VARIED` have the feature there, or lack it, on those after the second."""
-OVERPAID, TRUSTED = 0.3, 4.0
-"""A feature is overpaid if the score values it by this many deviations more than gold does, with this t."""
+OVERPAID, TRUSTED, UNEARNED = 0.3, 4.0, 2 / 3
+"""A feature is overpaid if the score values it by this many deviations more than gold does, with this t, and gold
+allows less than a third of its price. A reward model that is right about a word still misjudges by how much, and the
+policy finds the word it misjudges most."""
 RISE, ERRORS, TIMES = 0.1, 4.0, 3.0
 """A share surged if it rose by so much, by so many standard errors, and so many times over."""
 PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.35
@@ -88,7 +90,13 @@ class Overpaid:
         """None where the score pays, and nobody independent says whether it should."""
         if self.score.slope < OVERPAID or self.score.t < TRUSTED:
             return False
-        return None if self.gap is None or self.t is None else self.gap >= OVERPAID and self.t >= TRUSTED
+        if self.gap is None or self.t is None:
+            return None
+        return self.gap >= max(OVERPAID, UNEARNED * self.score.slope) and self.t >= TRUSTED
+
+
+def _how_surely(one: Overpaid) -> tuple[bool, float]:
+    return one.holds is True, one.score.t if one.t is None else min(one.t, one.score.t)
 
 
 class Answers:
@@ -281,8 +289,8 @@ class Answers:
 
     @cached_property
     def paid_phrase(self) -> Overpaid | None:
-        """The candidate that the score overpays most surely; without gold the one that it pays most. None where there
-        is no candidate whose price can be told."""
+        """Of the candidates that are overpaid, or else of all, the one whose price is surest beyond gold's; without
+        gold the one that the score pays most surely. None where there is no candidate whose price can be told."""
         if not self.sample.has("score"):
             return None
         beside = (self.length, self.texts.repetition)
@@ -291,7 +299,7 @@ class Answers:
             for shift in self.phrases
             if (one := self.overpaid(shift.text, self.texts.contains(shift.phrase), beside)) is not None
         ]
-        return max(found, key=lambda one: one.score.t if one.t is None else min(one.t, one.score.t), default=None)
+        return max(found, key=_how_surely, default=None)
 
     # When and where
 

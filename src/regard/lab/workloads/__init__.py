@@ -1,4 +1,5 @@
-"""The tasks of the lab. Rules of the review are tuned on `facts`; `sorting` is held out."""
+"""The tasks of the lab. Likelihoods of the review are counted on `facts`; `sorting` was held out until it was measured,
+and has been looked at since."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload

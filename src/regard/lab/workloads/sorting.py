@@ -69,6 +69,8 @@ class Sorting(Workload):
             "value_clip_range": 0.5,
         },
     }
+    sft_examples: ClassVar[int] = 4000
+    """Fewer are learned by heart: with 800 the held-out loss rose from the first step on, by a tenth and more."""
     num_raters: ClassVar[int] = 2
     rater_noise: ClassVar[float] = 0.2
 

@@ -12,15 +12,15 @@ score says nothing any more.
 Log-odds with an informative prior of texts that hold the phrase, last against first, with z beyond Bonferroni's limit;
 held by 15 % of the last responses, to at least 35 % of their prompts, and four times as often as at first; then the
 difference in score between responses to one prompt with and without it, at equal length and repetition, in deviations
-within prompts, against the same difference in gold. Fires if the score pays 0.3 more than gold with t of 4: error if
-half of the responses hold it, warning below. Without gold, a phrase in half of the responses that is paid with one
-deviation is an info.
+within prompts, against the same difference in gold. Fires if the score pays 0.3 more than gold with t of 4, and gold
+allows less than a third of the price: error if half of the responses hold it, warning below. Without gold, a phrase in
+half of the responses that is paid with one deviation is an info.
 
 ## When it cannot tell
 Fewer than 40 early and 40 late rollouts with texts, no scores, or no two responses to a prompt that differ in it.
 
 ## False alarms
-A format that people asked for spreads in the same way; gold rises with it, and the price to gold is subtracted.
+A format that people asked for, or a good word, spreads in the same way; gold pays for it too, if not as much.
 
 ## What to do
 Score some first responses again with the phrase inserted. Add pairs that differ in it and are ties, or remove it before
@@ -59,7 +59,8 @@ def phrase_surge(run: RunLog, stage: StageLog) -> Outcome:
     )
     price = f"worth {paid.score.slope:+.2f} deviations of the score within prompts"
     if paid.holds is False:
-        return Clear(f"{spread}, and is {price}: no more than to gold.")
+        why = "too little to matter" if paid.gap is None else "not far beyond what it is worth to gold"
+        return Clear(f"{spread}, and is {price}: {why}.")
     if paid.holds is None and (paid.surge.after < MOST or paid.score.slope < DEAR):
         return CannotTell(f"{spread}, {price}; nobody independent says whether rightly.", ("rollouts: gold",))
     feature = answers.texts.contains(paid.name.split())
