@@ -2,7 +2,8 @@
 
 Every arm begins from the SFT model and the reward model of a finished run of `movie-sentiment`, draws responses to the
 same prompts, and takes the same optimiser steps. The arms live side by side and take turns: one iteration each, while
-the others wait, so that a slow minute of the machine hits all of them. What an arm logs and saves is in its time.
+the others wait, so that a slow minute of the machine hits all of them. What an arm logs and saves is in its time. The
+four together need more than 24 GB; `--arms regard,trl-lora` leaves two out.
 
     python -m venv .trl-ppo && .trl-ppo/bin/pip install torch==2.13.0
     .trl-ppo/bin/pip install transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 trl==1.12.0 peft==0.21.2

@@ -12,9 +12,9 @@ score says nothing any more.
 Log-odds with an informative prior of texts that hold the phrase, last against first, with z beyond Bonferroni's limit;
 held by 15 % of the last responses, to at least 35 % of their prompts, and four times as often as at first; then the
 difference in score between responses to one prompt with and without it, at equal length and repetition, in deviations
-within prompts, against the same difference in gold. Fires if the score pays 0.3 more than gold with t of 4, and gold
-allows less than a third of the price: error if half of the responses hold it, warning below. Without gold, a phrase in
-half of the responses that is paid with one deviation is an info.
+within prompts, against the same difference in gold. Fires if the score pays 0.75 more than gold with t of 4: error if
+half of the responses hold it, warning below. Without gold, a phrase in half of the responses that is paid with one
+deviation is an info.
 
 ## When it cannot tell
 Fewer than 40 early and 40 late rollouts with texts, no scores, or no two responses to a prompt that differ in it.
@@ -66,12 +66,14 @@ def phrase_surge(run: RunLog, stage: StageLog) -> Outcome:
     feature = answers.texts.contains(paid.name.split())
     last = int(answers.sample.steps[-1])
     rows = answers.witnesses(feature)
-    beyond = f", {paid.gap:+.2f} more than to gold" if paid.gap is not None else "; there is no gold to compare with"
+    gold = "; there is no gold to compare with" if paid.gap is None else f", {paid.gap:+.2f} more than to gold"
     return Fired(
-        summary=f"{spread}; it is {price}{beyond}.",
+        summary=f"{spread}; it is {price}{gold}.",
         evidence=(
             Evidence("rollouts/phrase_share", paid.surge.after, paid.surge.before, last, rows),
-            Evidence("rollouts/phrase_price", paid.score.slope if paid.gap is None else paid.gap, 0.3, last, rows),
+            Evidence(
+                "rollouts/phrase_price", paid.score.slope if paid.gap is None else paid.gap, paid.least, last, rows
+            ),
         ),
         onset=answers.onset(feature) or Onset(last, (int(answers.sample.steps[0]), last)),
         until=last,
