@@ -11,7 +11,7 @@ def deterministic_operations() -> None:
     """From now on the same input gives the same bits. New memory is not filled before it is written, as torch would do
     with every tensor, a quarter of the time of sampling."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def derive(seed: int, *names: object) -> int:
