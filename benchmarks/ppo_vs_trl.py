@@ -218,7 +218,7 @@ def prepare(run: Path, work: Path, steps: int | None, overrides: list[str]) -> d
     with torch.no_grad():
         classifier.score.weight.copy_(reward_model.head.linear.weight / reward_model.deviation)
     classifier.save_pretrained(work / "rm-trl")
-    task = {"config": config.model_dump(mode="json"), "prompts": prompts, "run": str(run.resolve())}
+    task = {"config": config.model_dump(mode="json"), "prompts": prompts}
     (work / "task.json").write_text(json.dumps(task))
     return task
 

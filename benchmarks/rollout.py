@@ -23,7 +23,7 @@ from regard.models.loading import load_causal
 from regard.models.sequences import make_batch, response_hidden, response_logprobs
 from regard.rollout.generator import PolicyGenerator
 from regard.runlog.environment import multiplies_bfloat16
-from regard.train.seeds import deterministic_operations, uniforms
+from regard.train.seeds import uniforms
 
 NEVER = -1
 """An EOS that no model draws."""
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    deterministic_operations()
+    torch.use_deterministic_algorithms(True)
     dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
     model, tokenizer = load_causal(str(fetch("smollm2-135m")), dtype)
     model.generation_config.eos_token_id = None

@@ -47,7 +47,7 @@ from regard.train.kl_control import make_kl_controller
 from regard.train.pipeline import Hashed, artifact_hashes, calibrate_scores, summarise, write_lineage
 from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import train_reward_model
-from regard.train.seeds import derive, deterministic_operations
+from regard.train.seeds import derive
 from regard.train.sft import train_on_examples
 from regard.train.stage import Context, Meter
 
@@ -91,7 +91,7 @@ def run_lab(
     for key, value in (changes or {}).items():
         setup.set(key, value)
     torch.set_num_threads(1)
-    deterministic_operations()
+    torch.use_deterministic_algorithms(True)
     train(setup, out, cache or default_cache() / "lab", keep_models=keep_models)
     truth = {
         "workload": workload,

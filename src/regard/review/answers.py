@@ -6,7 +6,7 @@ differ in the feature, held at equal length.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -86,7 +86,7 @@ class Overpaid:
     score: Price
     gap: float | None
     t: float | None
-    least: float = OVERPAID
+    least: float
 
     @property
     def holds(self) -> bool | None:
@@ -207,7 +207,9 @@ class Answers:
         t = correlation * float(np.sqrt((n - 2) / max(1e-12, 1 - correlation**2)))
         return Price(slope, correlation, t, n)
 
-    def overpaid(self, name: str, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Overpaid | None:
+    def overpaid(
+        self, name: str, feature: Floats | Bools, beside: Sequence[Floats] = (), least: float = OVERPAID
+    ) -> Overpaid | None:
         """What the score pays for a feature beyond gold, on the later steps; None where that cannot be estimated."""
         rows = self.later(feature)
         score, gold = self.standardised("score", rows), self.standardised("gold", rows)
@@ -216,7 +218,7 @@ class Answers:
             return None
         surge = self.surge(feature.astype(bool))
         beyond = self.price(feature, score - gold, rows, beside) if gold is not None else None
-        return Overpaid(name, surge, price, beyond.slope if beyond else None, beyond.t if beyond else None)
+        return Overpaid(name, surge, price, beyond.slope if beyond else None, beyond.t if beyond else None, least)
 
     def paid_since(self, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Onset | None:
         """When the score began to overpay a feature: step 0, unless two prices with a change between them explain
@@ -298,9 +300,10 @@ class Answers:
             return None
         beside = (self.length, self.texts.repetition)
         found = [
-            replace(one, least=PHRASE_OVERPAID)
+            one
             for shift in self.phrases
-            if (one := self.overpaid(shift.text, self.texts.contains(shift.phrase), beside)) is not None
+            if (one := self.overpaid(shift.text, self.texts.contains(shift.phrase), beside, PHRASE_OVERPAID))
+            is not None
         ]
         return max(found, key=_how_surely, default=None)
 

@@ -71,20 +71,18 @@ class PolicyGenerator:
 
 
 def sample(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF draw: token = min{v : F(v) > u}, F the cumulative softmax(logits / temperature), summed in float64.
+    """Inverse-CDF draw: token = min{v : F(v) > u}, F the cumulative softmax(logits / temperature), in float64.
 
     Args:
         logits: [B, V]; uniforms: [B] in [0, 1).
     Returns:
         tokens [B] and their log-probabilities [B] in float32.
     """
-    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
-    below = scaled - scaled.amax(-1, keepdim=True)
-    cumulative = below.exp().cumsum(-1, dtype=torch.float64)
-    total = cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, uniforms.double().unsqueeze(1) * total, right=True)
-    tokens = tokens.clamp(max=logits.shape[-1] - 1)
-    return tokens.squeeze(1), (below.gather(1, tokens) - total.log()).squeeze(1).float()
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    cumulative = logprobs.double().exp_().cumsum(-1)
+    target = uniforms.double().unsqueeze(1) * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
 
 
 def _cut_at_eos(responses: list[list[int]], logprobs: list[list[float]], eos_id: int) -> Generated:

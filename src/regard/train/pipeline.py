@@ -32,7 +32,7 @@ from regard.train.evaluate import run_eval, verdict
 from regard.train.kl_control import make_kl_controller
 from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import run_reward_model
-from regard.train.seeds import derive, deterministic_operations, uniforms
+from regard.train.seeds import derive, uniforms
 from regard.train.sft import run_pretrain, run_sft
 from regard.train.stage import Context, Meter, micro_batches
 
@@ -79,7 +79,7 @@ def run_recipe(
     world = start_world()
     if config.threads or world.size > 1:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
-    deterministic_operations()
+    torch.use_deterministic_algorithms(True)
     plain = (as_recorded(out, config) if resume else None) or config.model_dump(mode="json")
     run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
     run.watch = watch

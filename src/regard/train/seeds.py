@@ -7,13 +7,6 @@ import torch
 from torch import Tensor
 
 
-def deterministic_operations() -> None:
-    """From now on the same input gives the same bits. New memory is not filled before it is written, as torch would do
-    with every tensor, a quarter of the time of sampling."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def derive(seed: int, *names: object) -> int:
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -70,7 +70,7 @@ class Sorting(Workload):
         },
     }
     sft_examples: ClassVar[int] = 4000
-    """Fewer are learned by heart: with 800 the held-out loss rose from the first step on, by a tenth and more."""
+    """Fewer are learned by heart: with 800 the held-out loss ended 7 to 11 % above its lowest, with six seeds."""
     num_raters: ClassVar[int] = 2
     rater_noise: ClassVar[float] = 0.2
 
