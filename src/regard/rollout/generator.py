@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
+from torch import Tensor, nn
 
-from regard.models.sequences import language_head, transformer_body
-from regard.ops import output_logits
+from regard.rollout.decode import decoder_for
 from regard.rollout.protocols import Generated
+
+BLOCK = 256
+"""Tokens whose probabilities are summed first; a draw looks for the block, then for the token."""
 
 
 class PolicyGenerator:
@@ -34,55 +35,63 @@ class PolicyGenerator:
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             attention[row, width - len(prompt) :] = 1
-        positions = (attention.cumsum(1) - 1).clamp(min=0)
 
         responses: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
         rows = torch.arange(batch)  # rows in the forward pass; those that have ended leave it, and the cache
         alive = torch.ones(batch, dtype=torch.bool)
-        cache = DynamicCache()
-        body, head = transformer_body(self.model), language_head(self.model)
+        decoder = decoder_for(self.model, cap)
+        logits = decoder.start(ids, attention)
         for t in range(cap):
-            hidden = body(
-                input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
-            ).last_hidden_state[:, -1]
-            logits = self.logits(hidden, head)
-            tokens, token_logprobs = sample(logits, uniforms[rows, t], self.temperature)
+            tokens, token_logprobs = sample(self.filtered(logits), uniforms[rows, t], self.temperature)
             for row, token, logprob in zip(rows.tolist(), tokens.tolist(), token_logprobs.tolist(), strict=True):
                 responses[row].append(token)
                 logprobs[row].append(logprob)
             alive = alive & (tokens != self.eos_id)
-            if not alive.any():
+            if t + 1 == cap or not alive.any():
                 break
-            ids, positions = tokens.unsqueeze(1), positions[:, -1:] + 1
-            attention = torch.cat([attention, torch.ones((len(rows), 1), dtype=torch.long)], dim=1)
             # Copying the cache costs about one step, so rows leave in groups; until then an ended row draws on, and
             # what it draws is cut off below.
             if alive.sum() <= 0.75 * len(rows):
                 keep = alive.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                rows, ids, positions, attention = rows[keep], ids[keep], positions[keep], attention[keep]
-                alive = alive[keep]
+                decoder.keep(keep)
+                rows, tokens, alive = rows[keep], tokens[keep], alive[keep]
+            logits = decoder.step(tokens)
         return _cut_at_eos(responses, logprobs, self.eos_id)
 
-    def logits(self, hidden: Tensor, head: Tensor) -> Tensor:
-        """[B, V] from which the next token is drawn, given [B, D] hidden states and the [V, D] head."""
-        return output_logits(hidden, head.to(hidden.dtype))
+    def filtered(self, logits: Tensor) -> Tensor:
+        """[B, V] from which the next token is drawn, given what the model says: the same."""
+        return logits
 
 
 def sample(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF draw: token = min{v : F(v) > u}, F the cumulative softmax(logits / temperature), in float64.
+    """Inverse-CDF draw: token = min{v : F(v) > u}, F the cumulative softmax(logits / temperature), summed in float64.
 
     Args:
         logits: [B, V]; uniforms: [B] in [0, 1).
     Returns:
         tokens [B] and their log-probabilities [B] in float32.
     """
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    cumulative = logprobs.double().exp_().cumsum(-1)
-    target = uniforms.double().unsqueeze(1) * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return tokens, logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    scaled = logits.float() / temperature if temperature != 1.0 else logits.to(torch.float32, copy=True)
+    top = scaled.amax(-1, keepdim=True)
+    weights = scaled.sub_(top).exp_()  # in place: each pass over the vocabulary costs a millisecond
+    if over := -weights.shape[-1] % BLOCK:
+        weights = nn.functional.pad(weights, (0, over))
+    blocks = weights.view(len(weights), -1, BLOCK)
+    ends = nn.functional.pad(blocks.sum(-1).double().cumsum(-1), (1, 0))
+    target = uniforms.double().unsqueeze(1) * ends[:, -1:]
+    block = _first_above(ends[:, 1:].contiguous(), target)
+    within = blocks[torch.arange(len(blocks)), block.squeeze(1)].double().cumsum(-1) + ends.gather(1, block)
+    tokens = block * BLOCK + _first_above(within, target)
+    chosen = logits.gather(1, tokens).float() / temperature
+    return tokens.squeeze(1), (chosen - top - ends[:, -1:].log()).float().squeeze(1)
+
+
+def _first_above(cumulative: Tensor, target: Tensor) -> Tensor:
+    """[B, 1] index of the first sum above the target; where rounding leaves none, of the last that still grew."""
+    first = torch.searchsorted(cumulative, target, right=True)
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(first, last)
 
 
 def _cut_at_eos(responses: list[list[int]], logprobs: list[list[float]], eos_id: int) -> Generated:

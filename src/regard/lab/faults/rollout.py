@@ -38,8 +38,7 @@ class _Sharper(PolicyGenerator):
 
     k = 0
 
-    def logits(self, hidden: Tensor, head: Tensor) -> Tensor:
-        logits = super().logits(hidden, head)
+    def filtered(self, logits: Tensor) -> Tensor:
         if not self.k:
             return logits
         return torch.where(logits >= logits.topk(self.k).values[..., -1:], logits, -torch.inf)
