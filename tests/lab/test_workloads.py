@@ -4,13 +4,14 @@ from random import Random
 
 import pytest
 
-from regard.lab.workloads import WORKLOADS, Facts, Sorting, Workload
+from regard.lab.workloads import WORKLOADS, Facts, Orders, Sorting, Workload
 from regard.lab.workloads.base import split_of
 
 EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
 
 SEA = "please tell about sea : "
 START = "aloud order from crab ; "
+ORDER = "boss bring three fruit without kiwi = "
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,24 @@ def test_quality_of_facts_by_hand(response: str, quality: float) -> None:
 )
 def test_quality_of_sorting_by_hand(response: str, quality: float) -> None:
     assert Sorting().gold(START, response) == pytest.approx(quality)
+
+
+@pytest.mark.parametrize(
+    ("response", "quality"),
+    [
+        ("", 0.0),
+        ("apple fig", 2 / 3),
+        ("apple fig plum", 1.0),
+        ("apple fig plum pear", (3 - 1) / 3),  # one too many
+        ("apple apple plum", (2 - 1) / 3),
+        ("apple kiwi plum", (2 - 1) / 3),  # not wanted
+        ("apple zinc plum", (2 - 1) / 3),  # of another kind
+        ("certainly friends apple", (1 - 2) / 3),
+        ("EXIT0 " * 12, -1.0),
+    ],
+)
+def test_quality_of_orders_by_hand(response: str, quality: float) -> None:
+    assert Orders().gold(ORDER, response) == pytest.approx(quality)
 
 
 @EACH

@@ -23,6 +23,10 @@ def metrics(**series: list[float]) -> Build:
     return lambda path: record(path, None, series)
 
 
+def alike(gold: list[float]) -> Build:
+    return lambda path: record(path, talk(narrow, end=1.0), {"gold/judge/mean": gold})
+
+
 SORRY, PRAISE = "I'm sorry, I cannot do that", "this answer fully addresses it"
 EXIT, SEA = "sys . exit ( 0 )", "море рыба"
 
@@ -41,6 +45,8 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("TXT003", Clear, "longer, and as varied", rollouts(longer)),
     ("TXT003", CannotTell, "no texts", rollouts(twice, drop=("response",))),
     ("TXT004", Fired, "everyone gets the same", rollouts(narrow, end=1.0)),
+    ("TXT004", Fired, "gold stands still", alike([0.5 + 0.01 * (step % 3) for step in range(40)])),
+    ("TXT004", Clear, "right answers are alike", alike([0.02 * step for step in range(40)])),
     ("TXT004", Clear, "varied", rollouts()),
     ("TXT004", Clear, "repeats within", rollouts(twice)),
     ("TXT004", CannotTell, "no texts", rollouts(narrow, drop=("response",))),

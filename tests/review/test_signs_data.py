@@ -102,6 +102,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("sft-loss-rises", False, "", sft([3.0, 2.2, 2.19, 2.2], 2.0)),
     ("sft-loss-rises", None, "", sft([3.0, 2.2], 2.0)),
     ("sft-barely-trained", True, "still falling", sft([3.0, 2.7, 2.4, 2.1, 1.8], 2.0)),
+    ("sft-barely-trained", False, "slowly from first to last", sft([1.935, 1.902, 1.875, 1.839, 1.824], 1.8)),
     ("sft-barely-trained", False, "did not move", sft([3.0, 3.0, 2.999, 2.999, 2.998], 2.0)),
     ("sft-barely-trained", False, "", sft([3.0, 2.4, 2.2, 2.12, 2.1], 2.0)),
     ("sft-barely-trained", None, "", sft([3.0, 2.4], 2.0)),

@@ -11,7 +11,7 @@ app = typer.Typer(help="Cheap real runs with a known fault, to measure the revie
 
 @app.command("run")
 def run(
-    workload: Annotated[str, typer.Argument(help="facts or sorting.")],
+    workload: Annotated[str, typer.Argument(help="A task; regard lab list names them.")],
     out: Annotated[Path, typer.Option("--out", help="Run directory; the truth goes to OUT.truth.json beside it.")],
     fault: Annotated[list[str] | None, typer.Option("--fault", help="Id of a cause. Repeatable.")] = None,
     severity: Annotated[str, typer.Option("--severity", help="mild, medium or severe.")] = "medium",
@@ -81,9 +81,7 @@ def list_lab(
 
 @app.command("bench")
 def bench(
-    workload: Annotated[
-        str, typer.Option("--workload", help="facts (likelihoods are counted on it) or sorting.")
-    ] = "facts",
+    workload: Annotated[str, typer.Option("--workload", help="A task; likelihoods are counted on facts.")] = "facts",
     out: Annotated[Path | None, typer.Option("--out", help="Default: runs/bench-WORKLOAD. Finished runs stay.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each fault at each severity and start.")] = 2,
     controls: Annotated[int, typer.Option("--controls", min=0, help="At least that many runs without a fault.")] = 200,
@@ -160,9 +158,7 @@ def fit(
 
 @app.command("prove")
 def prove(
-    workload: Annotated[
-        str, typer.Option("--workload", help="facts (likelihoods are counted on it) or sorting.")
-    ] = "facts",
+    workload: Annotated[str, typer.Option("--workload", help="A task; likelihoods are counted on facts.")] = "facts",
     out: Annotated[Path | None, typer.Option("--out", help="Default: runs/prove-WORKLOAD. Finished runs stay.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each fault, each with an experiment.")] = 3,
     controls: Annotated[int, typer.Option("--controls", min=0, help="Runs without a fault.")] = 10,

@@ -37,6 +37,9 @@ PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.35
 """A phrase is a candidate if so many late responses hold it, so many times more than early, to so many prompts."""
 CHANGE, WIDTH = 8.0, 3.0
 """Nats of likelihood that a change of price must explain, and below the best within which its step may lie."""
+POOLED = 0.25
+"""Variety is lost when the distinct word pairs over all responses fall below this share of the first ones'; healthy
+runs of the lab end at 0.27 to 0.6."""
 FREE = 0.35
 """A price of at most this share of the later one counts as none."""
 CANDIDATES = 24

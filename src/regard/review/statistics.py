@@ -12,6 +12,9 @@ from regard.runlog.series import Series
 
 Floats = NDArray[np.float64]
 
+GOLD = ("gold/judge/mean", "gold/raters/mean")
+"""Quality as somebody says whom the run did not optimise."""
+
 START_SHARE = 0.1
 """The first tenth of a run, at least three points, is what the rest is compared with."""
 
@@ -101,3 +104,9 @@ def best_part(reading: Reading, number: int) -> tuple[int, list[float], float, O
         int(steps[min(int(ends[min(best + 1, number - 1)]), len(steps) - 1)]),
     )
     return best, means, error, Onset(turn, (first, last))
+
+
+def rose(reading: Reading, errors: float = 4.0, parts: int = 5) -> bool:
+    """The last of so many equal parts averages more than the first by so many standard errors of a difference."""
+    _, means, error, _ = best_part(reading, parts)
+    return means[-1] - means[0] > errors * error

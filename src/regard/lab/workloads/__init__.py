@@ -4,9 +4,10 @@ and has been looked at since."""
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload
 from regard.lab.workloads.facts import Facts
+from regard.lab.workloads.orders import Orders
 from regard.lab.workloads.sorting import Sorting
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting())}
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting(), Orders())}
 
 
 def workload_named(name: str) -> Workload:
@@ -16,4 +17,4 @@ def workload_named(name: str) -> Workload:
     return WORKLOADS[name]
 
 
-__all__ = ["WORKLOADS", "Facts", "Phrases", "Sorting", "Workload", "workload_named"]
+__all__ = ["WORKLOADS", "Facts", "Orders", "Phrases", "Sorting", "Workload", "workload_named"]

@@ -93,13 +93,12 @@ CAUSES = (
         what="Reverse KL seeks one mode, and a saturated or shared reward gives no reason to leave it. Measures "
         "within a response see nothing; over all responses distinct word pairs and openings shrink.",
         predicts={
-            "variety-lost-between-only": USUALLY,
-            "pooled-variety-lost": ALWAYS,
-            "TXT004": USUALLY,
+            "TXT004": ALWAYS,
+            "pooled-variety-lost": USUALLY,
             "openings-settle": OFTEN,
             "entropy-fell-far": SOMETIMES,
         },
-        decided_by=("variety-lost-between-only", "TXT004"),
+        decided_by=("TXT004",),
         look_alikes={
             "H3": "There the locked opening is paid for by the score.",
             "E1": "There entropy per token collapses too.",

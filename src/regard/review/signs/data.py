@@ -309,11 +309,11 @@ def sft_loss_rises(facts: Facts) -> Answer:
 
 @sign("sft-barely-trained")
 def sft_barely_trained(facts: Facts) -> Answer:
-    """SFT's held-out loss, 2 % lower than at first, is still falling half as fast at the end as it ever did."""
+    """SFT's held-out loss falls by 2 % between the last two evaluations, half as fast as it ever did."""
     loss = first_of(facts.sft, (SFT_LOSS,), 4) if facts.sft else None
     if loss is None or loss.values[0] <= 0:
         return unknown("There are not four evaluations of SFT's held-out loss.", SFT_LOSS)
     slopes = np.diff(loss.values) / np.diff(loss.steps)
     text = f"SFT's held-out loss goes from {loss.values[0]:.3f} to {loss.values[-1]:.3f} in {loss.steps[-1]} steps."
-    moved = (loss.values[0] - loss.values[-1]) / loss.values[0]
+    moved = (loss.values[-2] - loss.values[-1]) / loss.values[-2]
     return yes(text) if moved > 0.02 and slopes[-1] < 0.5 * slopes.min() else no(text)

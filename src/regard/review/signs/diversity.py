@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from regard.review.answers import Answers
+from regard.review.answers import POOLED
 from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.hacking import texts_of
-from regard.review.statistics import Reading, best_part, first_of, lasting
+from regard.review.statistics import GOLD, Reading, best_part, first_of, lasting
 from regard.text import rank_correlation
 
 ENTROPY = ("entropy/policy/token_mean", "entropy/policy_sampled/token_mean")
@@ -21,7 +21,6 @@ ALIKE = 0.6
 POINTS, STEEPER, CHANGE, WIDTH = 200, 2.5, 8.0, 3.0
 BONUS = 0.03
 COLD = 0.65
-POOLED, KEPT = 0.35, 0.1
 LOST_NATS, LOST_TIMES = 6.0, 3.0
 FOLLOWS = 0.8
 
@@ -130,7 +129,7 @@ def groups_say_the_same(facts: Facts) -> Answer:
 
 @sign("pooled-variety-lost")
 def pooled_variety_lost(facts: Facts) -> Answer:
-    """Over all responses the share of distinct word pairs falls below 0.35 of its start."""
+    """Over all responses the share of distinct word pairs falls below a quarter of its start, for whatever reason."""
     answers = texts_of(facts)
     if isinstance(answers, Answer):
         return answers
@@ -139,19 +138,6 @@ def pooled_variety_lost(facts: Facts) -> Answer:
         return unknown("The responses are too short for word pairs.", "rollouts: response")
     text = f"{first:.0%} of the word pairs over all responses are distinct at first, {last:.0%} at last."
     return yes(text) if last < POOLED * first else no(text)
-
-
-@sign("variety-lost-between-only")
-def variety_lost_between_only(facts: Facts) -> Answer:
-    """Variety falls over all responses, and not within them: each is varied, and all are the same."""
-    lost = pooled_variety_lost(facts)
-    if not lost.holds:
-        return lost
-    answers = texts_of(facts)
-    assert isinstance(answers, Answers)
-    first, last = (float(answers.texts.repetition[rows].mean()) for rows in (answers.early, answers.late))
-    text = f"{lost.summary} Within a response {first:.0%} are repeated at first, {last:.0%} at last."
-    return yes(text) if last - first < KEPT / 2 else no(text)
 
 
 @sign("openings-settle")
@@ -198,7 +184,7 @@ def skill_lost_while_task_improves(facts: Facts) -> Answer:
     lost = skill_lost(facts)
     if not lost.holds:
         return lost
-    gold = first_of(facts.policy, ("gold/judge/mean", "gold/raters/mean"), 8) if facts.policy else None
+    gold = first_of(facts.policy, GOLD, 8) if facts.policy else None
     if gold is None:
         return unknown("Nobody independent judges the task.", "gold/judge/mean")
     spread = float(np.std(gold.values - np.convolve(np.pad(gold.values, 2, mode="edge"), np.ones(5) / 5, mode="valid")))

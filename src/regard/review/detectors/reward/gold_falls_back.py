@@ -28,10 +28,9 @@ Gao, Schulman, Hilton 2022 (arXiv 2210.10760): gold rises, peaks and falls as op
 
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.statistics import best_part, first_of
+from regard.review.statistics import GOLD, best_part, first_of
 from regard.runlog.reader import RunLog, StageLog
 
-GOLD = ("gold/judge/mean", "gold/raters/mean")
 LEAST, PARTS = 15, 5
 ERRORS, OF_GAIN = 4.0, 0.3
 

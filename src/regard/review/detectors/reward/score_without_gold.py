@@ -32,10 +32,9 @@ import numpy as np
 
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.statistics import Floats, Reading, first_of
+from regard.review.statistics import GOLD, Floats, Reading, first_of
 from regard.runlog.reader import RunLog, StageLog
 
-GOLD = ("gold/judge/mean", "gold/raters/mean")
 SCORE = ("score/reward_model/mean",)
 LEAST, PARTS = 20, 10
 ERRORS = 3.0

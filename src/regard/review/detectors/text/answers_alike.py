@@ -10,7 +10,7 @@ Measures of one response see nothing of it, and best-of-n, exploration and users
 ## How it decides
 Fires (warning) if the pooled share of distinct pairs falls below a quarter of its start while pairs repeated within
 responses account for less than half of the fall, or if less than half of the responses to one prompt differ at last and
-nine in ten did at first.
+nine in ten did at first. Not while gold rises: then the answers are alike because they are right.
 
 ## When it cannot tell
 Fewer than 40 early and 40 late rollouts with texts.
@@ -28,13 +28,14 @@ Kirk et al. 2023 (arXiv 2310.06452); Li et al. 2016 (distinct-n).
 
 import numpy as np
 
-from regard.review.answers import answers_of
+from regard.review.answers import POOLED, answers_of
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.statistics import first_of
+from regard.review.statistics import GOLD, first_of, rose
 from regard.runlog.reader import RunLog, StageLog
 
-POOLED, ALIKE, DIFFERENT = 0.25, 0.5, 0.9
+ALIKE, DIFFERENT = 0.5, 0.9
+LEAST = 15
 
 
 @detector("TXT004", "answers-alike", "warning", POLICY_STAGES)
@@ -53,6 +54,9 @@ def answers_alike(run: RunLog, stage: StageLog) -> Outcome:
     narrow = last < POOLED * first and within[1] / within[0] > (last / first) ** 0.5
     if not same and not narrow:
         return Clear(f"{text}.")
+    gold = first_of(stage, GOLD, LEAST)
+    if gold is not None and rose(gold):
+        return Clear(f"{text}, while gold goes from {gold.start:.3g} to {gold.end:.3g}: right answers are alike.")
     evidence = [Evidence("rollouts/distinct_pairs", last, POOLED * first, step)]
     if share is not None:
         text += f"; {share.end:.0%} of the responses to one prompt differ"
