@@ -12,7 +12,7 @@ KINDS = {
 }
 OF = {kind: tuple(words.split()) for kind, words in KINDS.items()}
 KIND_OF = {thing: kind for kind, things in OF.items() for thing in things}
-NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5}
 FILLER = ("hello", "thanks", "soon", "nicely", "cheers", "boss", "right", "away")
 
 
@@ -46,8 +46,8 @@ class Orders(Workload):
         *FILLER,
     )
     config: ClassVar[dict[str, Any]] = {
-        "model": {"scratch": {"vocab_size": 300, "hidden_size": 64, "num_layers": 2, "num_heads": 4}},
-        "pretrain": {"steps": 300, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 4e-3},
+        "model": {"scratch": {"vocab_size": 300, "hidden_size": 64, "num_layers": 3, "num_heads": 4}},
+        "pretrain": {"steps": 500, "batch_size": 64, "micro_batch_size": 64, "learning_rate": 4e-3},
         "sft": {
             "steps": 100,
             "batch_size": 64,
@@ -57,20 +57,21 @@ class Orders(Workload):
             "keep_every": 25,
             "max_response_tokens": 15,
         },
-        "rm": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3, "max_text_tokens": 40},
+        "rm": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "max_text_tokens": 40},
         "ppo": {
-            "steps": 44,
-            "batch_size": 72,
-            "micro_batch_size": 72,
-            "learning_rate": 6e-4,
+            "steps": 48,
+            "batch_size": 64,
+            "micro_batch_size": 64,
+            "learning_rate": 5e-4,
             "max_response_tokens": 15,
-            "kl_coef": 0.1,
+            "kl_coef": 0.04,
             "value_coef": 0.5,
             "num_minibatches": 4,
         },
     }
+    pretrain_examples: ClassVar[int] = 8000
     sft_examples: ClassVar[int] = 3000
-    rm_groups: ClassVar[int] = 700
+    rm_groups: ClassVar[int] = 1500
     group_size: ClassVar[int] = 4
 
     def prompt(self, random: Random) -> str:
