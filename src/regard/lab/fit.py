@@ -19,7 +19,7 @@ from regard.errors import ConfigError
 from regard.lab.score import Case
 from regard.review import inference
 from regard.review.causes import Cause, all_causes
-from regard.review.inference import FLOOR, HEALTHY, ONE, TWO
+from regard.review.inference import Hypotheses
 
 Floats = NDArray[np.float64]
 Counts = dict[str, dict[str, list[float]]]
@@ -76,47 +76,14 @@ class Seen:
 def posteriors(
     seen: Seen, counts: Mapping[str, Mapping[str, Sequence[float]]], strength: float, temperature: float
 ) -> tuple[Floats, Floats]:
-    """As `regard.review.inference.infer`, for all runs at once and for any tables and constants.
+    """As `regard.review.inference.infer`, for all runs at once, any counts and any constants.
 
     Returns:
         [N] probability of no cause, [N, C] of each cause in the order of the catalogue.
     """
-    causes = list(all_causes().values())
-
-    def moved(stated: float, row: str, name: str) -> float:
-        held, known = counts.get(row, {}).get(name, (0.0, 0.0))
-        return (strength * stated + held) / (strength + known)
-
-    leak = np.array([moved(inference.leak(name), "", name) for name in seen.names])
-    rows = [
-        [moved(max(q, one.predicts.get(name, 0.0)), one.id, name) for name, q in zip(seen.names, leak, strict=True)]
-        for one in causes
-    ]
-    single = np.array(rows).reshape(len(causes), len(seen.names)).clip(FLOOR, 1 - FLOOR)
-    none = leak.clip(FLOOR, 1 - FLOOR)
-    pairs = [
-        (one, other)
-        for one in range(len(causes))
-        for other in range(one + 1, len(causes))
-        if causes[one].id not in causes[other].leads_to and causes[other].id not in causes[one].leads_to
-    ]
-    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
-    both = (1 - (1 - single[first]) * (1 - single[second]) / (1 - none)).clip(FLOOR, 1 - FLOOR)
-    tables = np.concatenate([none[None], single, both])
-    number = max(1, len(causes))
-    prior = np.concatenate([
-        [np.log(HEALTHY)],
-        np.full(len(causes), np.log(ONE / number)),
-        np.full(len(pairs), np.log(TWO / max(1, number * (number - 1) // 2))),
-    ])  # fmt: skip
-    logs = prior + temperature * (seen.yes @ np.log(tables).T + seen.no @ np.log1p(-tables).T)
-    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    marginal = weights[:, 1 : 1 + len(causes)].copy()
-    for at, (one, other) in enumerate(pairs, start=1 + len(causes)):
-        marginal[:, one] += weights[:, at]
-        marginal[:, other] += weights[:, at]
-    return weights[:, 0], marginal
+    hypotheses = Hypotheses(seen.names, all_causes(), counts, strength)
+    weights = hypotheses.weigh(seen.yes, seen.no, temperature)
+    return weights[:, 0], hypotheses.marginal(weights)
 
 
 @dataclass(frozen=True)

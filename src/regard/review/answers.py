@@ -31,6 +31,9 @@ OVERPAID, TRUSTED = 0.3, 4.0
 PHRASE_OVERPAID = 0.75
 """The same for a phrase, which nobody named before: of all words the policy finds those that the reward model misjudges
 most, by 0.19 to 0.53 deviations in 18 healthy runs of the lab; markers that it pays are misjudged by more than two."""
+LEAST_TWINS, LEAST_SIGNAL = 8, 0.05
+"""Responses that repeat another to the same prompt, from which on they say how noisy a judge is; and the share of a
+variance that is believed to be no noise in any case."""
 RISE, ERRORS, TIMES = 0.1, 4.0, 3.0
 """A share surged if it rose by so much, by so many standard errors, and so many times over."""
 PHRASE_SHARE, PHRASE_TIMES, PROMPT_SHARE = 0.15, 4.0, 0.35
@@ -178,13 +181,38 @@ class Answers:
         return chosen - mean[place]
 
     def standardised(self, column: str, rows: Bools) -> Floats | None:
-        """A column of the record within prompts, in its own deviations; None where the record has none or it is
-        constant."""
+        """A column of the record within prompts, in its own deviations without noise; None where the record has none or
+        it is constant. What a judge values looks smaller than it is in deviations that noise makes larger."""
         if not self.sample.has(column):
             return None
         centred = self.centre(self.sample.numbers[column], rows)
-        deviation = float(np.nanstd(centred))
+        variance = float(np.nanvar(centred))
+        noise = self.noise(column) * self._left(rows)
+        deviation = np.sqrt(max(variance - noise, LEAST_SIGNAL * variance))
         return centred / deviation if deviation > 0 else None
+
+    def _left(self, rows: Bools) -> float:
+        """Share of the variance of independent numbers that `centre` leaves: each mean takes one degree of freedom."""
+        steps = self.sample.steps[rows]
+        places = np.stack([steps, self.sample.prompt_codes[rows]], axis=1)
+        _, sizes = np.unique(places, axis=0, return_counts=True)
+        groups = sizes[sizes > 1]
+        if groups.sum() < 0.5 * len(steps):
+            groups = np.unique(steps, return_counts=True)[1]
+        return 1 - len(groups) / max(1, int(groups.sum()))
+
+    def noise(self, column: str) -> float:
+        """Variance of a column over responses that are the same text to the same prompt; 0 where there are too few."""
+        texts = {text: code for code, text in enumerate(dict.fromkeys(self.texts.texts))}
+        codes = np.array([texts[text] for text in self.texts.texts]) * len(self.sample) + self.sample.prompt_codes
+        values = self.sample.numbers[column]
+        known = np.isfinite(values)
+        _, place, count = np.unique(codes[known], return_inverse=True, return_counts=True)
+        more = int((count - 1).sum())
+        if more < LEAST_TWINS:
+            return 0.0
+        mean = np.bincount(place, weights=values[known]) / count
+        return float(((values[known] - mean[place]) ** 2).sum() / more)
 
     def price(
         self, feature: Floats | Bools, target: Floats | None, rows: Bools, beside: Sequence[Floats] = ()

@@ -1,19 +1,22 @@
 """From symptoms and signs to roots: which smallest set of causes explains what was seen and what was not.
 
-    P(S | seen) ∝ P(S) · [ ∏_j P(x_j | S) ]^τ,      S = no cause, one cause, or two
+    P(S | seen) ∝ P(S) · ∏_j [ P(x_j | S) / P(x_j | ∅) ]^w_j,      S = ∅ (no cause), one cause, or two
 
 x_j is whether symptom or sign j holds; one that the record does not decide is left out, so a missing datum flattens the
 posterior instead of voting. P(x_j | {c}) is the cause's own table, P(x_j | ∅) how often healthy runs show j, and two
 causes join as a noisy-or: 1 − (1 − q_a)(1 − q_b)/(1 − q_∅). The prior of a pair is small, which is what makes the
-smallest explanation win and explains a symptom away once a root accounts for it. τ < 1 pays for symptoms that are not
-independent of each other; the search of `regard lab fit` on the tuning workload found nothing much better.
+smallest explanation win and explains a symptom away once a root accounts for it.
+
+The weights pay for symptoms that are not independent of each other. One that holds weighs τ. One that does not weighs
+ω·τ: whether a loose leash is abused hangs on what there is to abuse, and where it is not, a dozen symptoms are absent
+for one reason. Those that set a cause apart weigh τ as long as none of them holds: without any, it is not there.
 
 Tables: the probabilities that the catalogue states, moved by counts from the lab (`likelihoods.json`), where
     q = (s·stated + fired) / (s + known).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,9 +24,12 @@ from itertools import combinations
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.review.causes import Cause, all_causes
 from regard.review.registry import catalogue
+
+Floats = NDArray[np.float64]
 
 LEAK = 0.03
 """How often a healthy run shows a sign or a symptom that is worth a note, before the lab has counted it."""
@@ -31,7 +37,8 @@ LEAK_OF = {"error": 0.004, "warning": 0.01}
 """The same of symptoms by severity: their limits are set so that a healthy run shows none."""
 STRENGTH = 8.0
 """How many runs the stated probability is worth against counted ones."""
-TEMPERATURE = 0.6
+TEMPERATURE, ABSENT = 0.6, 0.5
+"""τ and ω above."""
 FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
 HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
@@ -74,10 +81,20 @@ def counted() -> dict[str, dict[str, tuple[float, float]]]:
     }
 
 
-def probability(cause: Cause | None, name: str) -> float:
-    """P(symptom or sign holds | this cause alone, or none)."""
-    healthy = _moved(leak(name), "", name)
-    of_cause = healthy if cause is None else _moved(max(healthy, cause.predicts.get(name, 0.0)), cause.id, name)
+Counts = Mapping[str, Mapping[str, Sequence[float]]]
+"""As `counted` returns them."""
+
+
+def probability(cause: Cause | None, name: str, counts: Counts | None = None, strength: float | None = None) -> float:
+    """P(symptom or sign holds | this cause alone, or none); by the lab's counts and STRENGTH if no others are given."""
+    counts, strength = counted() if counts is None else counts, STRENGTH if strength is None else strength
+
+    def moved(stated: float, row: str) -> float:
+        held, known = counts.get(row, {}).get(name, (0.0, 0.0))
+        return (strength * stated + held) / (strength + known)
+
+    healthy = moved(leak(name), "")
+    of_cause = healthy if cause is None else moved(max(healthy, cause.predicts.get(name, 0.0)), cause.id)
     return min(1 - FLOOR, max(FLOOR, of_cause))
 
 
@@ -88,9 +105,62 @@ def leak(name: str) -> float:
     return LEAK_OF.get(detector.severity, LEAK) if detector else LEAK
 
 
-def _moved(stated: float, row: str, name: str) -> float:
-    held, known = counted().get(row, {}).get(name, (0.0, 0.0))
-    return (STRENGTH * stated + held) / (STRENGTH + known)
+class Hypotheses:
+    """Every set of at most two causes beside none, and what each says of J symptoms and signs.
+
+    Attributes:
+        roots: H sets as indices of causes; the first is empty, then each cause, then the pairs.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        causes: Mapping[str, Cause],
+        counts: Counts | None = None,
+        strength: float | None = None,
+    ) -> None:
+        number = len(causes)
+        none = np.array([probability(None, name, counts, strength) for name in names])
+        rows = [[probability(cause, name, counts, strength) for name in names] for cause in causes.values()]
+        single = np.array(rows).reshape(number, len(names))
+        decides = np.array([[name in cause.decided_by for name in names] for cause in causes.values()])
+        self._decides = decides.reshape(number, len(names)).astype(np.float64)
+        pairs = [
+            (one, other)
+            for (one, a), (other, b) in combinations(enumerate(causes.values()), 2)
+            if a.id not in b.leads_to and b.id not in a.leads_to  # a consequence is no second root
+        ]
+        self.roots: list[tuple[int, ...]] = [(), *((one,) for one in range(number)), *pairs]
+        self._first, self._second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        both = 1 - (1 - single[self._first]) * (1 - single[self._second]) / (1 - none)
+        tables = np.concatenate([none[None], single, both.clip(FLOOR, 1 - FLOOR)])
+        self._held, self._not = np.log(tables / none), np.log((1 - tables) / (1 - none))
+        self._prior = np.log(np.repeat(
+            [HEALTHY, ONE / max(1, number), TWO / max(1, number * (number - 1) // 2)], [1, number, len(pairs)]
+        ))  # fmt: skip
+
+    def weigh(self, yes: Floats, no: Floats, temperature: float = TEMPERATURE, absent: float = ABSENT) -> Floats:
+        """[N, H] P(S | seen) of N runs, from [N, J] of 1 where a symptom holds, and where it does not."""
+        logs = yes @ self._held.T + absent * (no @ self._not.T)
+        number = len(self._decides)
+        first, second = self._first, self._second
+        undecided = (1 - absent) * (yes @ self._decides.T == 0)
+        one, two = slice(1, 1 + number), slice(1 + number, None)
+        logs[:, one] += undecided * (no @ (self._decides * self._not[one]).T)
+        logs[:, two] += undecided[:, first] * (no @ (self._decides[first] * self._not[two]).T)
+        only = self._decides[second] * (1 - self._decides[first])
+        logs[:, two] += undecided[:, second] * (no @ (only * self._not[two]).T)
+        logs = self._prior + temperature * logs
+        weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def marginal(self, weights: Floats) -> Floats:
+        """[N, C] probability that each cause is a root."""
+        number = len(self._decides)
+        of = weights[:, 1 : 1 + number].copy()
+        for side in (self._first, self._second):
+            np.add.at(of.T, side, weights[:, 1 + number :].T)
+        return of
 
 
 def infer(seen: Observations, eligible: Mapping[str, Cause] | None = None) -> Posterior:
@@ -101,32 +171,12 @@ def infer(seen: Observations, eligible: Mapping[str, Cause] | None = None) -> Po
         eligible: the causes that concern this run; all where None.
     """
     causes = all_causes() if eligible is None else eligible
-    known = [(name, holds) for name, holds in seen.items() if holds is not None]
-    names = [name for name, _ in known]
-    holds = np.array([value for _, value in known], dtype=bool)
-    none = np.array([probability(None, name) for name in names])
-    rows = [[probability(cause, name) for name in names] for cause in causes.values()]
-    single = np.array(rows).reshape(len(causes), len(names))
-    order = list(causes)
-    pairs = [
-        (one, other)
-        for (one, a), (other, b) in combinations(enumerate(causes.values()), 2)
-        if a.id not in b.leads_to and b.id not in a.leads_to  # a consequence is no second root
-    ]
-    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    both = (1 - (1 - single[first]) * (1 - single[second]) / (1 - none)).clip(FLOOR, 1 - FLOOR)
-    number = max(1, len(causes))
-    prior = np.log(np.repeat(
-        [HEALTHY, ONE / number, TWO / max(1, number * (number - 1) // 2)], [1, len(causes), len(pairs)]
-    ))  # fmt: skip
-    tables = np.concatenate([none[None], single, both])
-    logs = prior + TEMPERATURE * np.log(np.where(holds, tables, 1 - tables)).sum(1)
-    weights = np.exp(logs - logs.max())
-    weights /= weights.sum()
-    of_one, of_two = weights[1 : 1 + len(causes)], weights[1 + len(causes) :]
-    marginal = of_one + np.bincount(first, of_two, len(causes)) + np.bincount(second, of_two, len(causes))
-    roots = [(), *((one,) for one in range(len(causes))), *pairs]
-    best = frozenset(order[one] for one in roots[int(np.argmax(weights))])
+    known = {name: holds for name, holds in seen.items() if holds is not None}
+    holds = np.array([list(known.values())], dtype=np.float64).reshape(1, len(known))
+    hypotheses = Hypotheses(list(known), causes)
+    weights = hypotheses.weigh(holds, 1 - holds)
+    (marginal,), order = hypotheses.marginal(weights), list(causes)
+    best = frozenset(order[one] for one in hypotheses.roots[int(np.argmax(weights[0]))])
     likeliest: list[int] = np.argsort(-marginal.round(12), kind="stable").tolist()
     ranked = {order[at]: float(marginal[at]) for at in likeliest}
-    return Posterior(float(weights[0]), ranked, best, seen)
+    return Posterior(float(weights[0, 0]), ranked, best, seen)

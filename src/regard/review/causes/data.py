@@ -8,6 +8,13 @@ _AFTER = (
 )  # fmt: skip
 CLIMBED = dict.fromkeys(_AFTER, SOMETIMES)
 """What may follow from any score that is not quality: the policy climbs it, and quality and variety fall."""
+NOTHING_TO_GAIN = {
+    "leash-short": SOMETIMES,
+    "kl-stays-near-zero": SOMETIMES,
+    "score-does-not-gain": SOMETIMES,
+    "gain-within-noise": OFTEN,
+}
+"""What may follow from a score that spreads little, since it hardly ranks: the same coefficient holds more firmly."""
 
 CAUSES = (
     Cause(
@@ -29,6 +36,7 @@ CAUSES = (
             "RMD001": SOMETIMES,
             "RMD002": SOMETIMES,
             "training-accuracy-far-above-held-out": SOMETIMES,
+            **NOTHING_TO_GAIN,
             **CLIMBED,
         },
         decided_by=("raters-disagree", "labels-below-trusted"),
@@ -44,7 +52,7 @@ CAUSES = (
         why="A reward model is no better than the labels it ranks by; where two raters disagree there is nothing to "
         "learn, and what is learned there is noise that the policy will find.",
         would_overturn="Two raters agree on more than 0.7 of a fresh sample of the pairs.",
-        leads_to=("R4", "H1"),
+        leads_to=("R4", "H1", "K2"),
         references="Coste et al. 2023 (arXiv 2310.02743); Wang et al. 2024 (arXiv 2401.06080); Stiennon et al. 2020 "
         "(arXiv 2009.01325).",
     ),
@@ -84,7 +92,7 @@ CAUSES = (
         ),
         why="The sign of the preference is the whole of what the reward model learns.",
         would_overturn="On 20 pairs chosen by hand the reward model prefers the good answer.",
-        leads_to=("H1", "A1", "R1"),
+        leads_to=("H1", "H5", "A1", "R1"),
         references="Ziegler et al. 2019 (arXiv 1909.08593), section 4.4.",
     ),
     Cause(
@@ -134,6 +142,8 @@ CAUSES = (
         "group then have one score, and a group-centred advantage is 0. With pass rate p and n responses the expected "
         "share of such groups is p^n + (1 - p)^n.",
         predicts={
+            "score-depends-on-prompt": USUALLY,
+            "RWD015": USUALLY,
             "dead-groups-from-the-start": ALWAYS,
             "dead-groups-differ-in-text": ALWAYS,
             "DAT004": ALWAYS,

@@ -67,7 +67,7 @@ CAUSES = (
             "reference-nll-surge": OFTEN,
             "TXT001": SOMETIMES,
         },
-        decided_by=("entropy-rises", "entropy-bonus-large", "loss-rewards-entropy"),
+        decided_by=("entropy-bonus-large", "loss-rewards-entropy"),
         look_alikes={
             "P1": "There the jump of old against new policy comes first.",
             "G4": "There sampler and trainer disagree first.",

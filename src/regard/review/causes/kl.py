@@ -67,6 +67,10 @@ CAUSES = (
             **_NO_GAIN,
             "leash-short": ALWAYS,
             "coefficient-above-one": ALWAYS,
+            "kl-costs-more-than-gain": USUALLY,
+            "entropy-rises": OFTEN,
+            "value-beyond-scores": OFTEN,
+            "value-loss-grows": SOMETIMES,
             "POL006": SOMETIMES,
             "checkpoints-nothing-moves": ALWAYS,
         },
@@ -239,6 +243,7 @@ CAUSES = (
             "kl-cheap-beside-gain": SOMETIMES,
             "score-falls-back": SOMETIMES,
             "gain-within-noise": SOMETIMES,
+            "entropy-rises": SOMETIMES,
         },
         decided_by=(
             "controller-runs-away",

@@ -1,7 +1,7 @@
 """Causes in the reward model: what it learned, how its score is scaled and where it is read."""
 
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
-from regard.review.causes.data import CLIMBED
+from regard.review.causes.data import CLIMBED, NOTHING_TO_GAIN
 
 CAUSES = (
     Cause(
@@ -24,6 +24,7 @@ CAUSES = (
             "RMD008": OFTEN,
             "RMD001": OFTEN,
             "training-accuracy-far-above-held-out": SOMETIMES,
+            **NOTHING_TO_GAIN,
             **CLIMBED,
         },
         decided_by=("few-training-pairs", "accuracy-far-below-raters"),
@@ -40,7 +41,7 @@ CAUSES = (
         ),
         why="Whatever stage 4 gains on this score is noise; below some 2,000 pairs no reward model is of use.",
         would_overturn="Twice as many pairs leave the accuracy on held-out pairs where it is.",
-        leads_to=("H1",),
+        leads_to=("H1", "K2"),
         references="Gao, Schulman, Hilton 2022 (arXiv 2210.10760); Stiennon et al. 2020 (arXiv 2009.01325).",
     ),
     Cause(
@@ -55,6 +56,8 @@ CAUSES = (
         "held-out pairs turns and rises, and margins grow without getting righter.",
         predicts={
             "training-accuracy-far-above-held-out": ALWAYS,
+            "few-training-pairs": SOMETIMES,
+            "RMD007": SOMETIMES,
             "RMD002": USUALLY,
             "reward-model-miscalibrated": USUALLY,
             "RMD005": USUALLY,
@@ -129,9 +132,9 @@ CAUSES = (
         what="Hard labels where people were divided, training on clear cases only, or too many epochs. Margins are too "
         "wide for what they know, so that a few odd responses get extreme scores.",
         predicts={
-            "reward-model-miscalibrated": ALWAYS,
-            "RMD005": ALWAYS,
-            "labels-surer-than-raters": USUALLY,
+            "reward-model-miscalibrated": USUALLY,
+            "RMD005": OFTEN,
+            "labels-surer-than-raters": ALWAYS,
             "training-accuracy-far-above-held-out": OFTEN,
             "RMD002": OFTEN,
             **CLIMBED,
