@@ -39,7 +39,7 @@ from regard.lab.score import (
 from regard.lab.workers import work
 from regard.review.causes import all_causes
 from regard.review.facts import Facts
-from regard.review.inference import DIAGNOSED, STRENGTH, TEMPERATURE, counted, infer
+from regard.review.inference import ABSENT, DIAGNOSED, STRENGTH, TEMPERATURE, counted, infer
 from regard.review.signs import Answer, Sign, unknown, yes
 from regard.runlog.rollouts import encode_rollouts, rollouts_name
 
@@ -260,7 +260,7 @@ def seen_cases() -> list[Case]:
 def test_the_search_weighs_as_the_review_does() -> None:
     cases = seen_cases()
     names = tuple(sorted({name for one in cases for name in one.seen}))
-    healthy, marginal = fit.posteriors(fit.Seen.of(cases, names), counted(), STRENGTH, TEMPERATURE)
+    healthy, marginal = fit.posteriors(fit.Seen.of(cases, names), counted(), STRENGTH, TEMPERATURE, ABSENT)
     for at, one in enumerate(cases):
         expected = infer(one.seen)
         assert healthy[at] == pytest.approx(expected.healthy, rel=1e-9)
@@ -278,16 +278,27 @@ def test_counts_leave_out_what_is_unknown_and_runs_with_two_faults() -> None:
 def test_a_seed_never_judges_a_table_that_has_seen_it() -> None:
     cases = seen_cases()
     odd = [replace(one, seen={**one.seen, "odd": one.roots == ("K3",)} if one.seed == 4 else one.seen) for one in cases]
-    plain, with_odd = (fit.leave_seeds_out(some, 4.0, 0.6) for some in (cases, odd))
+    plain, with_odd = (fit.leave_out(some, 4.0, 0.6, 1.0) for some in (cases, odd))
     inside = [at for at, one in enumerate(cases) if one.seed == 4 and one.roots == ("K3",)]
     # A sign that only seed 4 shows is unknown to its own table, so it speaks against K3 there and not for it.
     assert with_odd.marginal[inside].max() <= plain.marginal[inside].max() + 1e-12
 
 
+def test_a_workload_never_judges_a_table_that_has_seen_it() -> None:
+    cases = [replace(one, workload="facts" if one.seed % 2 else "sorting") for one in seen_cases()]
+    odd = [replace(one, seen={**one.seen, "odd": one.roots == ("K3",)} if one.workload == "facts" else one.seen)
+           for one in cases]  # fmt: skip
+    plain, with_odd = (fit.leave_out(some, 4.0, 0.6, 1.0) for some in (cases, odd))
+    inside = [at for at, one in enumerate(cases) if one.workload == "facts" and one.roots == ("K3",)]
+    assert with_odd.marginal[inside].max() <= plain.marginal[inside].max() + 1e-12
+    one_task = [replace(one, workload="facts") for one in odd]
+    assert fit.leave_out(one_task, 4.0, 0.6, 1.0).marginal[inside].max() > with_odd.marginal[inside].max()
+
+
 def test_the_threshold_is_the_smallest_that_keeps_controls_clean() -> None:
     cases = seen_cases()
     order = list(all_causes())
-    held = fit.leave_seeds_out(cases, 4.0, 0.6)
+    held = fit.leave_out(cases, 4.0, 0.6, 1.0)
     for at, one in enumerate(cases):
         held.healthy[at] = 0.0
         held.marginal[at] = 0.0
@@ -298,6 +309,7 @@ def test_the_threshold_is_the_smallest_that_keeps_controls_clean() -> None:
     assert found["threshold"] == 0.75
     assert found["diagnosed"] == pytest.approx(0.5), "K3's own runs, and no other's"
     assert DIAGNOSED in fit.DIAGNOSED and STRENGTH in fit.STRENGTHS and TEMPERATURE in fit.TEMPERATURES
+    assert ABSENT in fit.ABSENT
 
 
 # Peers

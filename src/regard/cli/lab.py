@@ -125,34 +125,34 @@ def bench(
 
 @app.command("fit")
 def fit(
-    runs: Annotated[Path, typer.Argument(help="The --out of a finished regard lab bench.")],
+    runs: Annotated[list[Path], typer.Argument(help="The --out of finished regard lab bench, one or more.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Default: likelihoods.json of the installed regard.review.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that review what is not reviewed.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Count the runs of the tuning workload into the likelihoods of the review, and say which constants suit them.
+    """Count the runs of the tuning workloads into the likelihoods of the review, and say which constants suit them.
 
-    Example: regard lab fit runs/bench-facts
+    Example: regard lab fit runs/bench-facts runs/bench-sorting
     """
     import sys
 
-    from regard.lab.bench import fit_runs
+    from regard.lab.bench import aligned, fit_runs
     from regard.lab.score import plain
 
     result = fit_runs(runs, out, workers=workers, say=lambda line: print(line, file=sys.stderr, flush=True))
     if as_json:
         print(json.dumps(plain(result)))
         return
-    print(f"{'strength':>8} {'temperature':>11} {'Brier':>7} {'top-1':>6} {'diagnosed from':>14} {'own diagnosed':>13}")
+    cells = [["strength", "temperature", "absent", "Brier", "top-1", "diagnosed from", "own diagnosed", ""]]
     for line in [*result["settings"][:8], result["present"], result["stated"]]:
-        cells = (f"{line[key]:.3f}" if line[key] is not None else "–" for key in ("brier", "top1"))
+        brier, top, own = ("–" if line[key] is None else f"{line[key]:.3f}" for key in ("brier", "top1", "diagnosed"))
+        constants = [f"{line[key]:g}" for key in ("strength", "temperature", "absent")]
         threshold = "none clean" if line["threshold"] is None else f"{line['threshold']:g}"
-        own = "–" if line["diagnosed"] is None else f"{line['diagnosed']:.3f}"
-        mark = {id(result["present"]): "  as it is now", id(result["stated"]): "  without counts"}.get(id(line), "")
-        brier, top = cells
-        print(f"{line['strength']:8g} {line['temperature']:11g} {brier:>7} {top:>6} {threshold:>14} {own:>13}{mark}")
+        mark = {id(result["present"]): "as it is now", id(result["stated"]): "without counts"}.get(id(line), "")
+        cells.append([*constants, brier, top, threshold, own, mark])
+    print("\n".join(aligned(cells)))
     print(f"{result['runs']} runs counted into {result['path']}. Constants: change them in regard/review/inference.py.")
 
 

@@ -193,40 +193,41 @@ def origin(runs: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def fit_runs(directory: Path, out: Path | None, *, workers: int, say: Say) -> dict[str, Any]:
-    """Count a benchmark's runs into the likelihoods of the review; see `fit`.
+def fit_runs(directories: Sequence[Path], out: Path | None, *, workers: int, say: Say) -> dict[str, Any]:
+    """Count benchmarks' runs into the likelihoods of the review; see `fit`.
 
     Args:
-        directory: the `out` of a benchmark of the tuning workload.
+        directories: the `out` of benchmarks of tuning workloads.
         out: file to write; default the one that the inference reads.
     Raises:
-        ConfigError: the directory holds no runs, or runs of another workload.
+        ConfigError: a directory holds no runs, or runs of another workload.
     """
-    truths = sorted((directory / "runs").glob("*.truth.json"))
-    runs = [path.with_name(path.name.removesuffix(".truth.json")) for path in truths]
-    workloads = {json.loads(path.read_text(encoding="utf-8"))["workload"] for path in truths}
-    if not runs:
-        raise ConfigError(f"{directory} holds no lab runs. Type regard lab bench --out {directory}.")
-    if workloads != {fit.TUNING}:
-        other = sorted(workloads - {fit.TUNING})[0]
-        raise ConfigError(
-            f"{directory} holds runs of {other}, which no rule may be tuned on. Give a benchmark of {fit.TUNING}."
-        )
+    runs: list[Path] = []
+    for directory in directories:
+        truths = sorted((directory / "runs").glob("*.truth.json"))
+        if not truths:
+            raise ConfigError(f"{directory} holds no lab runs. Type regard lab bench --out {directory}.")
+        for other in {json.loads(path.read_text(encoding="utf-8"))["workload"] for path in truths} - set(fit.TUNING):
+            raise ConfigError(
+                f"{directory} holds runs of {other}, which no rule may be tuned on. "
+                f"Give benchmarks of {' or '.join(fit.TUNING)}."
+            )
+        runs += [path.with_name(path.name.removesuffix(".truth.json")) for path in truths]
     cases, failed = review_runs(runs, workers=workers, limit=600, say=say, any_tables=True)
     settings = fit.search(cases)
     now = fit.present()
     path = out or fit.LIKELIHOODS
-    text = fit.likelihoods(cases, provenance([fit.TUNING], len(runs), cases, runs))
+    workloads = sorted({case.workload for case in cases})
+    text = fit.likelihoods(cases, provenance(workloads, len(runs), cases, runs))
     write_atomic(path, text.encode(), sync=False)
-    present = fit.judge(cases, fit.leave_seeds_out(cases, now["strength"], now["temperature"]))
-    stated = fit.judge(cases, fit.without_counts(cases, now["strength"], now["temperature"]))
+    constants = (now["strength"], now["temperature"], now["absent"])
     return {
         "path": str(path),
         "runs": len(cases),
         "failed": failed,
         "settings": settings,
-        "present": present,
-        "stated": stated,
+        "present": fit.judge(cases, fit.leave_out(cases, *constants)),
+        "stated": fit.judge(cases, fit.without_counts(cases, *constants)),
     }
 
 

@@ -105,4 +105,5 @@ def case_of(name: str, kept: dict[str, Any]) -> Case:
         seen=kept["seen"],
         findings=tuple((code, severity, (low, high)) for code, severity, (low, high) in kept["findings"]),
         withheld=kept["withheld"],
+        workload=truth["workload"],
     )

@@ -1,8 +1,8 @@
 """Count the lab's runs into the tables of the inference, and see which constants would serve them best.
 
-Only the tuning workload is counted. Constants are judged on runs whose seed was not counted (leave seeds out), so a
-table that has learnt single runs by heart does not look good. Nothing here changes a constant; a person does, in
-`regard.review.inference`.
+Only the tuning workloads are counted. Constants are judged on runs of the workload that was not counted, or, of one
+workload, whose seed was not: a table that has learnt single tasks or runs by heart does not look good there.
+Nothing here changes a constant; a person does, in `regard.review.inference`.
 """
 
 import json
@@ -24,10 +24,11 @@ from regard.review.inference import Hypotheses
 Floats = NDArray[np.float64]
 Counts = dict[str, dict[str, list[float]]]
 
-TUNING = "facts"
+TUNING = ("facts", "sorting")
 LIKELIHOODS = Path(inference.__file__).with_name("likelihoods.json")
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+ABSENT = (0.2, 0.35, 0.5, 0.7, 1.0)
 DIAGNOSED = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 FALSE_POSITIVES = 0.01
 """Largest share of controls that may get a diagnosed cause, for a threshold to be chosen."""
@@ -74,7 +75,11 @@ class Seen:
 
 
 def posteriors(
-    seen: Seen, counts: Mapping[str, Mapping[str, Sequence[float]]], strength: float, temperature: float
+    seen: Seen,
+    counts: Mapping[str, Mapping[str, Sequence[float]]],
+    strength: float,
+    temperature: float,
+    absent: float,
 ) -> tuple[Floats, Floats]:
     """As `regard.review.inference.infer`, for all runs at once, any counts and any constants.
 
@@ -82,39 +87,43 @@ def posteriors(
         [N] probability of no cause, [N, C] of each cause in the order of the catalogue.
     """
     hypotheses = Hypotheses(seen.names, all_causes(), counts, strength)
-    weights = hypotheses.weigh(seen.yes, seen.no, temperature)
+    weights = hypotheses.weigh(seen.yes, seen.no, temperature, absent)
     return weights[:, 0], hypotheses.marginal(weights)
 
 
 @dataclass(frozen=True)
 class Held:
-    """Posteriors of runs by tables that never saw their seed, with one setting of the constants."""
+    """Posteriors of runs by tables that never saw their like, with one setting of the constants."""
 
     strength: float
     temperature: float
+    absent: float
     healthy: Floats
     marginal: Floats
 
 
-def leave_seeds_out(cases: Sequence[Case], strength: float, temperature: float) -> Held:
-    """Tables from all other seeds, in at most FOLDS groups of seeds."""
+def leave_out(cases: Sequence[Case], strength: float, temperature: float, absent: float) -> Held:
+    """Tables from the other workloads; from the other seeds, in at most FOLDS groups of seeds, where there is one."""
     names = tuple(sorted({name for case in cases for name in case.seen}))
-    seeds = sorted({case.seed for case in cases})
+    several = len({case.workload for case in cases}) > 1
+    kinds = sorted({case.workload if several else case.seed for case in cases}, key=str)
+    fold = {kind: at % FOLDS for at, kind in enumerate(kinds)}
+    folds = [fold[case.workload if several else case.seed] for case in cases]
     healthy = np.zeros(len(cases))
     marginal = np.zeros((len(cases), len(all_causes())))
-    for fold in range(min(FOLDS, len(seeds))):
-        out = {seed for at, seed in enumerate(seeds) if at % FOLDS == fold}
-        rows = [at for at, case in enumerate(cases) if case.seed in out]
-        counts = count([case for case in cases if case.seed not in out])
-        p0, p = posteriors(Seen.of([cases[at] for at in rows], names), counts, strength, temperature)
+    for out in sorted(set(folds)):
+        rows = [at for at, one in enumerate(folds) if one == out]
+        counts = count([case for case, one in zip(cases, folds, strict=True) if one != out])
+        p0, p = posteriors(Seen.of([cases[at] for at in rows], names), counts, strength, temperature, absent)
         healthy[rows], marginal[rows] = p0, p
-    return Held(strength, temperature, healthy, marginal)
+    return Held(strength, temperature, absent, healthy, marginal)
 
 
-def without_counts(cases: Sequence[Case], strength: float, temperature: float) -> Held:
+def without_counts(cases: Sequence[Case], strength: float, temperature: float, absent: float) -> Held:
     """By the probabilities that the catalogue states alone."""
     names = tuple(sorted({name for case in cases for name in case.seen}))
-    return Held(strength, temperature, *posteriors(Seen.of(cases, names), {}, strength, temperature))
+    seen = Seen.of(cases, names)
+    return Held(strength, temperature, absent, *posteriors(seen, {}, strength, temperature, absent))
 
 
 def judge(cases: Sequence[Case], held: Held) -> dict[str, Any]:
@@ -144,6 +153,7 @@ def judge(cases: Sequence[Case], held: Held) -> dict[str, Any]:
     return {
         "strength": held.strength,
         "temperature": held.temperature,
+        "absent": held.absent,
         "brier": brier,
         "top1": float(right[single].mean()) if single.any() else None,
         "threshold": chosen,
@@ -163,8 +173,8 @@ def search(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """
     if len({case.seed for case in cases}) < 2:
         raise ConfigError("All runs have the same seed, so nothing can be left out. Type regard lab bench --seeds 2.")
-    settings = product(STRENGTHS, TEMPERATURES)
-    return sorted((judge(cases, leave_seeds_out(cases, *one)) for one in settings), key=lambda one: one["brier"])
+    settings = product(STRENGTHS, TEMPERATURES, ABSENT)
+    return sorted((judge(cases, leave_out(cases, *one)) for one in settings), key=lambda one: one["brier"])
 
 
 def present() -> dict[str, float]:
@@ -172,6 +182,7 @@ def present() -> dict[str, float]:
     return {
         "strength": inference.STRENGTH,
         "temperature": inference.TEMPERATURE,
+        "absent": inference.ABSENT,
         "threshold": inference.DIAGNOSED,
     }
 

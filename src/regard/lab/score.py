@@ -115,6 +115,7 @@ class Case:
     seen: Mapping[str, bool | None]
     findings: tuple[tuple[str, str, tuple[int, int]], ...] = ()
     withheld: Mapping[str, Any] | None = None
+    workload: str = ""
 
     @property
     def positive(self) -> bool:
