@@ -32,9 +32,7 @@ class Decoder(Protocol):
 
 
 def decoder_for(model: Any, room: int) -> Decoder:
-    """Args:
-    room: tokens that will be appended at most.
-    """
+    """The faster decoder that does what the model's modules do; `room` tokens will be appended at most."""
     return Fused(model, room) if fusible(model) else Modular(model)
 
 
@@ -93,12 +91,10 @@ def _linear_layers(block: Any) -> list[Any]:
 def _plain(layer: Any) -> bool:
     if type(layer) is nn.Linear:
         return True
-    return (
-        type(getattr(layer, "base_layer", None)) is nn.Linear
-        and not layer.merged
-        and not any(getattr(layer, "lora_variant", {}).values())
-        and len(layer.active_adapters) == 1
-    )
+    if type(getattr(layer, "base_layer", None)) is not nn.Linear or layer.merged or len(layer.active_adapters) != 1:
+        return False
+    (name,) = layer.active_adapters
+    return not layer.lora_variant.get(name) and layer.lora_B[name].bias is None
 
 
 class Fused:
@@ -177,7 +173,7 @@ class _Block:
 
 
 class _Product:
-    """x ↦ x·[W_1; W_2; …]ᵀ (+ 2·x·Aᵀ·Bᵀ of the adapters that are switched on)."""
+    """x ↦ x·[W_1; W_2; …]ᵀ, and α/r·x·Aᵀ·Bᵀ of the adapters that are switched on."""
 
     def __init__(self, *layers: Any) -> None:
         weights = [getattr(layer, "base_layer", layer).weight for layer in layers]
