@@ -244,6 +244,20 @@ def test_a_setting_is_taken_away_under_its_last_part_too() -> None:
     assert withhold._strip(run, [("config", "kl_coef")]).config == {"ppo": {"steps": 3}}
 
 
+def test_harm_is_counted_against_the_healthy_run_of_the_seed() -> None:
+    healthy = [
+        replace(case(seed=seed), workload="w", control="healthy", gold=gold) for seed, gold in ((1, 0.8), (2, 0.5))
+    ]
+    other = replace(case(seed=1), workload="w", control="wider clip", gold=0.2)
+    faults = [
+        case("K1", seed=1, workload="w", gold=0.74), case("K1", seed=1, workload="w", gold=0.76, verdict="healthy"),
+        case("K1", seed=2, workload="w", gold=0.44), case("K1", seed=3, workload="w", gold=0.0), case("K1", seed=1),
+    ]  # fmt: skip
+    by_harm = score([*healthy, other, *faults])["by_harm"]
+    recall = {name: tuple(line["recall"]) for name, line in by_harm.items()}
+    assert recall == {"gold fell": (2, 2), "gold as without it": (0, 1), "not known": (2, 2)}
+
+
 # Fit
 
 

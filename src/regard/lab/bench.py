@@ -11,6 +11,8 @@ What is counted, and as what:
 - **recall**: positive runs with one planted fault, over all severities and starts, also where a mild fault did no harm.
 - **top-1, top-3**: the planted cause is the first, or among the first three, that the review lists. Over all runs with
   one fault, so a run that is called healthy is a miss; `faults_flagged` has the same of the positive runs alone.
+- **what the fault cost**: gold fell where the healthy run of the same seed ends more than 0.05 higher. A fault that the
+  policy never met, or that its leash held, leaves nothing to find.
 - **stage**: the first cause sits in the stage (data, SFT, reward model, …) of the planted one.
 - **onset**: the interval that the review states for the *root* of the true cause holds the true step, to the step,
   where that cause is among the first three. A fault that is there from the start is first logged at step 1, so both 0
@@ -282,6 +284,7 @@ def table(result: dict[str, Any]) -> str:
     for title, groups in (
         ("By severity", scores["by_severity"]),
         ("By start", scores["by_start"]),
+        ("By what the fault cost (against the healthy run of the seed)", scores["by_harm"]),
         ("By planted cause", scores["by_cause"]),
     ):
         body = [[name, str(line["recall"].of), *(_short(line[c]) for c in columns)] for name, line in groups.items()]

@@ -11,17 +11,18 @@ from regard.lab.score import Case, Named
 from regard.lab.withhold import withhold
 from regard.review import review
 from regard.review.causes import all_causes
+from regard.review.statistics import GOLD, first_of
 from regard.runlog.files import write_atomic
-from regard.runlog.reader import read_run
+from regard.runlog.reader import RunLog, read_run
 
 _ROOT = Path(__file__).parents[1]
 
 
 @cache
 def rules_sha256() -> str:
-    """Of the code that decides what a review sees: detectors, signs, causes, reading; not of the counted tables."""
+    """Of the code that decides what is kept of a review: detectors, signs, causes, reading; not the counted tables."""
     files = [f for package in ("review", "runlog") for f in sorted((_ROOT / package).rglob("*.py"))]
-    files.append(Path(__file__).with_name("withhold.py"))
+    files += [Path(__file__), Path(__file__).with_name("withhold.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -82,9 +83,15 @@ def examine(run: Path) -> dict[str, Any]:
         "healthy": posterior.healthy,
         "seen": dict(posterior.seen),
         "withheld": withhold(cause, log) if cause else None,
+        "gold": _last_gold(log),
     }
     write_atomic(review_path(run), (json.dumps(kept) + "\n").encode(), sync=False)
     return kept
+
+
+def _last_gold(log: RunLog) -> float | None:
+    gold = first_of(log.stages["ppo"], GOLD, 5) if "ppo" in log.stages else None
+    return float(gold.values[-len(gold.values) // 5 :].mean()) if gold else None
 
 
 def case_of(name: str, kept: dict[str, Any]) -> Case:
@@ -106,4 +113,6 @@ def case_of(name: str, kept: dict[str, Any]) -> Case:
         findings=tuple((code, severity, (low, high)) for code, severity, (low, high) in kept["findings"]),
         withheld=kept["withheld"],
         workload=truth["workload"],
+        control=truth["control"]["name"] if truth["control"] else "",
+        gold=kept["gold"],
     )

@@ -11,6 +11,8 @@ Z95 = 1.959963984540054
 """Normal quantile of a 95 % interval."""
 BINS = 10
 TOP = 3
+HARM = 0.05
+"""A fault that costs less gold than this did no harm; qualities are at most 1."""
 
 
 class Share(NamedTuple):
@@ -100,6 +102,9 @@ class Case:
         seen: every symptom and sign to whether it holds; None where it is unknown.
         findings: code, severity and onset interval of every finding.
         withheld: the review without the datum that decided; None where it was not tried. See `regard.lab.withhold`.
+        workload: of the run.
+        control: name of the control; "" for a fault.
+        gold: mean quality over the last fifth of stage 4; None where it is not logged.
     """
 
     name: str
@@ -116,6 +121,8 @@ class Case:
     findings: tuple[tuple[str, str, tuple[int, int]], ...] = ()
     withheld: Mapping[str, Any] | None = None
     workload: str = ""
+    control: str = ""
+    gold: float | None = None
 
     @property
     def positive(self) -> bool:
@@ -175,6 +182,19 @@ def row(cases: Sequence[Case]) -> dict[str, Share]:
 
 def split(cases: Sequence[Case], by: Callable[[Case], str]) -> dict[str, dict[str, Share]]:
     return {group: row([one for one in cases if by(one) == group]) for group in sorted({by(one) for one in cases})}
+
+
+def harms(cases: Sequence[Case]) -> Callable[[Case], str]:
+    """What a fault cost: the gold of the healthy run of the same workload and seed, less that of the run."""
+    healthy = {(one.workload, one.seed): one.gold for one in cases if one.control == "healthy"}
+
+    def harm(case: Case) -> str:
+        twin = healthy.get((case.workload, case.seed))
+        if twin is None or case.gold is None:
+            return "not known"
+        return "gold fell" if twin - case.gold > HARM else "gold as without it"
+
+    return harm
 
 
 def false_positives(controls: Sequence[Case]) -> dict[str, dict[str, Share]]:
@@ -275,6 +295,7 @@ def score(cases: Sequence[Case]) -> dict[str, Any]:
         "onset": onsets(single),
         "by_severity": split(single, lambda one: one.severity),
         "by_start": split(single, lambda one: one.start),
+        "by_harm": split(single, harms(cases)),
         "by_cause": split(single, lambda one: one.roots[0]),
         "pairs": {
             "recall": share(several, lambda one: one.positive),
