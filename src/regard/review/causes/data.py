@@ -217,12 +217,11 @@ CAUSES = (
         "epochs leave one that is sure of itself and samples the same answer again and again, so that there is nothing "
         "to select from.",
         predicts={
-            "sft-loss-rises": USUALLY,
             "SFT001": USUALLY,
             "surer-than-right-after-sft": USUALLY,
             "sft-barely-trained": SOMETIMES,
         },
-        decided_by=("sft-loss-rises", "surer-than-right-after-sft", "sft-barely-trained"),
+        decided_by=("SFT001", "surer-than-right-after-sft", "sft-barely-trained"),
         look_alikes={
             "E1": "There entropy is high at the start and falls; here it is low from the first step.",
             "D4": "There other prompts help; a bad start fails on all.",

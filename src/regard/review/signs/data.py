@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from regard.review.facts import Facts
 from regard.review.ranking import concordance, group_keys, start_rows
 from regard.review.signs import Answer, no, sign, unknown, yes
-from regard.review.statistics import Reading, first_of
+from regard.review.statistics import first_of
 from regard.runlog.reader import StageLog
 from regard.runlog.sample import RolloutSample
 
@@ -290,21 +290,6 @@ def surer_than_right_after_sft(facts: Facts) -> Answer:
         return unknown("There is no entropy at the start beside a held-out loss of SFT.", SFT_LOSS, ENTROPY)
     text = f"Entropy {pair[0]:.2f} nats per token at the start; SFT ended with a held-out loss of {pair[1]:.2f}."
     return yes(text) if pair[0] < 0.75 * pair[1] else no(text)
-
-
-def sft_rise(loss: Reading) -> float:
-    """How far the held-out loss ends above its lowest value, as a share of that."""
-    return float(loss.values[-1] / loss.values.min() - 1)
-
-
-@sign("sft-loss-rises")
-def sft_loss_rises(facts: Facts) -> Answer:
-    """SFT's held-out loss ends more than 5 % above its lowest value."""
-    loss = first_of(facts.sft, (SFT_LOSS,), 3) if facts.sft else None
-    if loss is None or loss.values.min() <= 0:
-        return unknown("There are not three evaluations of SFT's held-out loss.", SFT_LOSS)
-    text = f"SFT's held-out loss ends at {loss.values[-1]:.2f}; its lowest is {loss.values.min():.2f}."
-    return yes(text) if sft_rise(loss) > 0.05 else no(text)
 
 
 @sign("sft-barely-trained")
