@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from regard.review.causes import Cause, Change, all_causes
+from regard.review.causes import MUST, Cause, Change, all_causes
 
 
 def cause_facts(cause: Cause) -> dict[str, Any]:
@@ -43,4 +43,14 @@ def _change(change: Change) -> str:
 
 
 def _surely(p: float) -> str:
-    return "always" if p >= 0.9 else "usually" if p >= 0.7 else "often" if p >= 0.4 else "sometimes"
+    return (
+        "it cannot be without"
+        if p >= MUST
+        else "always"
+        if p >= 0.9
+        else "usually"
+        if p >= 0.7
+        else "often"
+        if p >= 0.4
+        else "sometimes"
+    )

@@ -9,7 +9,8 @@ smallest explanation win and explains a symptom away once a root accounts for it
 
 The weights pay for symptoms that are not independent of each other. One that holds weighs τ. One that does not weighs
 ω·τ: whether a loose leash is abused hangs on what there is to abuse, and where it is not, a dozen symptoms are absent
-for one reason. Those that set a cause apart weigh τ as long as none of them holds: without any, it is not there.
+for one reason. Those that set a cause apart weigh τ as long as none of them holds: without any, it is not there. So do,
+in any case, those without which it cannot be.
 
 Tables: the probabilities that the catalogue states, moved by counts from the lab (`likelihoods.json`), where
     q = (s·stated + fired) / (s + known).
@@ -26,7 +27,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.review.causes import Cause, all_causes
+from regard.review.causes import MUST, Cause, all_causes
 from regard.review.registry import catalogue
 
 Floats = NDArray[np.float64]
@@ -124,7 +125,9 @@ class Hypotheses:
         rows = [[probability(cause, name, counts, strength) for name in names] for cause in causes.values()]
         single = np.array(rows).reshape(number, len(names))
         decides = np.array([[name in cause.decided_by for name in names] for cause in causes.values()])
-        self._decides = decides.reshape(number, len(names)).astype(np.float64)
+        must = np.array([[cause.predicts.get(name, 0.0) >= MUST for name in names] for cause in causes.values()])
+        self._must = must.reshape(number, len(names)).astype(np.float64)
+        self._decides = decides.reshape(number, len(names)) * (1 - self._must)
         pairs = [
             (one, other)
             for (one, a), (other, b) in combinations(enumerate(causes.values()), 2)
@@ -142,21 +145,25 @@ class Hypotheses:
     def weigh(self, yes: Floats, no: Floats, temperature: float = TEMPERATURE, absent: float = ABSENT) -> Floats:
         """[N, H] P(S | seen) of N runs, from [N, J] of 1 where a symptom holds, and where it does not."""
         logs = yes @ self._held.T + absent * (no @ self._not.T)
-        number = len(self._decides)
+        number = len(self._must)
         first, second = self._first, self._second
-        undecided = (1 - absent) * (yes @ self._decides.T == 0)
+        undecided = (yes @ (self._decides + self._must).T == 0).astype(np.float64)
+
+        def whole(of: Floats, tables: slice) -> Floats:
+            return (1 - absent) * (no @ (of * self._not[tables]).T)
+
         one, two = slice(1, 1 + number), slice(1 + number, None)
-        logs[:, one] += undecided * (no @ (self._decides * self._not[one]).T)
-        logs[:, two] += undecided[:, first] * (no @ (self._decides[first] * self._not[two]).T)
-        only = self._decides[second] * (1 - self._decides[first])
-        logs[:, two] += undecided[:, second] * (no @ (only * self._not[two]).T)
+        logs[:, one] += whole(self._must, one) + undecided * whole(self._decides, one)
+        logs[:, two] += whole(np.maximum(self._must[first], self._must[second]), two)
+        logs[:, two] += undecided[:, first] * whole(self._decides[first], two)
+        logs[:, two] += undecided[:, second] * whole(self._decides[second] * (1 - self._decides[first]), two)
         logs = self._prior + temperature * logs
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
 
     def marginal(self, weights: Floats) -> Floats:
         """[N, C] probability that each cause is a root."""
-        number = len(self._decides)
+        number = len(self._must)
         of = weights[:, 1 : 1 + number].copy()
         for side in (self._first, self._second):
             np.add.at(of.T, side, weights[:, 1 + number :].T)

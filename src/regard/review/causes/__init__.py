@@ -33,6 +33,8 @@ where its first symptom begins."""
 
 # How surely a cause brings a symptom or sign, before the lab has counted it.
 ALWAYS, USUALLY, OFTEN, SOMETIMES = 0.95, 0.8, 0.5, 0.25
+MUST = 1.0
+"""The cause is not there without it, by what the cause is: no reference moves while its hash stays."""
 
 
 @dataclass(frozen=True)

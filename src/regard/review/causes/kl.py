@@ -1,6 +1,6 @@
 """Causes in the KL term and the reference."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, MUST, OFTEN, SOMETIMES, USUALLY, Cause, Change
 from regard.review.signs.kl import usual_leash
 
 _NO_GAIN = {"score-does-not-gain": USUALLY, "kl-stays-near-zero": USUALLY, "gain-within-noise": OFTEN}
@@ -315,7 +315,7 @@ CAUSES = (
             **dict.fromkeys(_FAR, 0.12),
             "KL004": USUALLY,
             "reference-moves": USUALLY,
-            "INV002": ALWAYS,
+            "INV002": MUST,
             "kl-falls-to-zero": USUALLY,
             "score-outruns-kl": USUALLY,
             "kl-stays-near-zero": USUALLY,

@@ -1,6 +1,6 @@
 """Causes in number formats and in restarts."""
 
-from regard.review.causes import ALWAYS, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -51,7 +51,11 @@ CAUSES = (
             "NUM003": ALWAYS,
             "fewer-weights-move-at-lower-rate": USUALLY,
             "updates-vanish": SOMETIMES,
-            "policy-hardly-moves": SOMETIMES,
+            "policy-hardly-moves": OFTEN,
+            "POL006": OFTEN,
+            "kl-stays-near-zero": OFTEN,
+            "score-does-not-gain": OFTEN,
+            "gain-within-noise": OFTEN,
         },
         decided_by=("NUM003",),
         look_alikes={
