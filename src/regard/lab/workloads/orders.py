@@ -64,7 +64,7 @@ class Orders(Workload):
             "micro_batch_size": 64,
             "learning_rate": 5e-4,
             "max_response_tokens": 15,
-            "kl_coef": 0.04,
+            "kl_coef": 0.06,
             "value_coef": 0.5,
             "num_minibatches": 4,
         },
@@ -72,7 +72,7 @@ class Orders(Workload):
     pretrain_examples: ClassVar[int] = 8000
     sft_examples: ClassVar[int] = 3000
     rm_groups: ClassVar[int] = 1500
-    group_size: ClassVar[int] = 4
+    rater_noise: ClassVar[float] = 0.2
 
     def prompt(self, random: Random) -> str:
         kind, number = random.choice(list(OF)), random.choice(list(NUMBERS))
