@@ -45,7 +45,6 @@ FIRES: list[tuple[str, Severity, Start, str]] = [
     ("N3", "medium", "mid", "NUM004"),
     ("P1", "medium", "start", "RWD004"),
     ("P1", "mild", "mid", "POL013"),
-    ("P1", "severe", "start", "TXT004"),
     ("P3", "medium", "start", "POL011"),
     ("P4", "medium", "start", "POL007"),
     ("P5", "medium", "start", "POL005"),
@@ -68,6 +67,7 @@ NOT_IN_THE_LAB = {
     "POL003": "the lab trains no GRPO",
     "POL008": "fired on one of 381 runs of the lab, P7 medium with seed 2",
     "RMD001": "fired on none of 381 runs of the lab",
+    "TXT004": "fired on one of 323 runs with a fault, P1 with one seed; where variety goes otherwise, gold rises",
 }
 NOTHING_TO_TELL = {"RWD014": "a healthy run has no bonus"}
 
