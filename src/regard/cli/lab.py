@@ -81,7 +81,7 @@ def list_lab(
 
 @app.command("bench")
 def bench(
-    workload: Annotated[str, typer.Option("--workload", help="A task; likelihoods are counted on facts.")] = "facts",
+    workload: Annotated[str, typer.Option("--workload", help="A task; regard lab list names them.")] = "facts",
     out: Annotated[Path | None, typer.Option("--out", help="Default: runs/bench-WORKLOAD. Finished runs stay.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each fault at each severity and start.")] = 2,
     controls: Annotated[int, typer.Option("--controls", min=0, help="At least that many runs without a fault.")] = 200,
@@ -158,7 +158,7 @@ def fit(
 
 @app.command("prove")
 def prove(
-    workload: Annotated[str, typer.Option("--workload", help="A task; likelihoods are counted on facts.")] = "facts",
+    workload: Annotated[str, typer.Option("--workload", help="A task; regard lab list names them.")] = "facts",
     out: Annotated[Path | None, typer.Option("--out", help="Default: runs/prove-WORKLOAD. Finished runs stay.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each fault, each with an experiment.")] = 3,
     controls: Annotated[int, typer.Option("--controls", min=0, help="Runs without a fault.")] = 10,

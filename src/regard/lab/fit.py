@@ -169,9 +169,9 @@ def search(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Every setting of the constants, best Brier score first.
 
     Raises:
-        ConfigError: all runs have one seed, so none can be left out.
+        ConfigError: all runs have one workload and one seed, so nothing can be left out.
     """
-    if len({case.seed for case in cases}) < 2:
+    if len({(case.workload, case.seed) for case in cases}) < 2:
         raise ConfigError("All runs have the same seed, so nothing can be left out. Type regard lab bench --seeds 2.")
     settings = product(STRENGTHS, TEMPERATURES, ABSENT)
     return sorted((judge(cases, leave_out(cases, *one)) for one in settings), key=lambda one: one["brier"])

@@ -20,6 +20,7 @@ from regard.runlog.sample import RolloutSample, read_sample
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 LEAST_ROWS = 40
 """Of the early and of the late responses each, below which nothing is said about them."""
@@ -194,8 +195,8 @@ class Answers:
     def _left(self, rows: Bools) -> float:
         """Share of the variance of independent numbers that `centre` leaves: each mean takes one degree of freedom."""
         steps = self.sample.steps[rows]
-        places = np.stack([steps, self.sample.prompt_codes[rows]], axis=1)
-        _, sizes = np.unique(places, axis=0, return_counts=True)
+        codes = self.sample.prompt_codes
+        _, sizes = np.unique(steps * (int(codes.max(initial=0)) + 1) + codes[rows], return_counts=True)
         groups = sizes[sizes > 1]
         if groups.sum() < 0.5 * len(steps):
             groups = np.unique(steps, return_counts=True)[1]
@@ -203,11 +204,25 @@ class Answers:
 
     def noise(self, column: str) -> float:
         """Variance of a column over responses that are the same text to the same prompt; 0 where there are too few."""
-        texts = {text: code for code, text in enumerate(dict.fromkeys(self.texts.texts))}
-        codes = np.array([texts[text] for text in self.texts.texts]) * len(self.sample) + self.sample.prompt_codes
-        values = self.sample.numbers[column]
+        if column not in self._noise:
+            self._noise[column] = self._variance_of_twins(self.sample.numbers[column])
+        return self._noise[column]
+
+    @cached_property
+    def _noise(self) -> dict[str, float]:
+        """Column to what `noise` found, since every price asks for it again."""
+        return {}
+
+    @cached_property
+    def _twins(self) -> Ints:
+        """[N] the same number for the same text to the same prompt."""
+        places: dict[tuple[int, str], int] = {}
+        pairs = zip(self.sample.prompt_codes.tolist(), self.texts.texts, strict=True)
+        return np.array([places.setdefault(pair, len(places)) for pair in pairs], dtype=np.int64)
+
+    def _variance_of_twins(self, values: Floats) -> float:
         known = np.isfinite(values)
-        _, place, count = np.unique(codes[known], return_inverse=True, return_counts=True)
+        _, place, count = np.unique(self._twins[known], return_inverse=True, return_counts=True)
         more = int((count - 1).sum())
         if more < LEAST_TWINS:
             return 0.0

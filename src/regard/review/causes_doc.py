@@ -43,14 +43,6 @@ def _change(change: Change) -> str:
 
 
 def _surely(p: float) -> str:
-    return (
-        "it cannot be without"
-        if p >= MUST
-        else "always"
-        if p >= 0.9
-        else "usually"
-        if p >= 0.7
-        else "often"
-        if p >= 0.4
-        else "sometimes"
-    )
+    if p >= MUST:
+        return "it cannot be without"
+    return "always" if p >= 0.9 else "usually" if p >= 0.7 else "often" if p >= 0.4 else "sometimes"

@@ -106,7 +106,7 @@ def best_part(reading: Reading, number: int) -> tuple[int, list[float], float, O
     return best, means, error, Onset(turn, (first, last))
 
 
-def rose(reading: Reading, errors: float = 4.0, parts: int = 5) -> bool:
-    """The last of so many equal parts averages more than the first by so many standard errors of a difference."""
-    _, means, error, _ = best_part(reading, parts)
-    return means[-1] - means[0] > errors * error
+def rose(reading: Reading) -> bool:
+    """The last fifth averages more than the first by four standard errors of a difference."""
+    _, means, error, _ = best_part(reading, 5)
+    return means[-1] - means[0] > 4 * error
