@@ -31,7 +31,7 @@ FIRES: list[tuple[str, Severity, Start, str]] = [
     ("G4", "mild", "mid", "GEN003"),
     ("G7", "severe", "start", "KL002 NUM002"),
     ("G8", "medium", "mid", "GEN002"),
-    ("H3", "severe", "start", "RWD002 RWD013 TXT003"),
+    ("H3", "severe", "start", "RWD002 RWD013 RWD018 TXT003"),
     ("H5", "medium", "start", "TXT002"),
     ("H7", "medium", "start", "TXT005"),
     ("H8", "medium", "start", "TXT007"),

@@ -26,6 +26,19 @@ def test_noise_is_the_variance_over_the_same_text_to_the_same_prompt() -> None:
     assert Answers(sample(prompts[:few], responses[:few], gold=gold[:few])).noise("gold") == 0.0
 
 
+def test_gain_is_in_deviations_among_the_first() -> None:
+    """First ±2 around 1, last ±4 around 4: (4 − 1) / 2 = 1.5; the error √(2²/160 + 4²/160) / 2 = √0.125 / 2."""
+    number = 960
+    gold = np.tile([-1.0, 3.0], number // 2)
+    gold[-160:] = np.tile([0.0, 8.0], 80)
+    answers = Answers(sample(["a"] * number, [f"text {i}" for i in range(number)], gold=gold, flat=np.ones(number)))
+    assert answers.early.sum() == answers.late.sum() == 160
+    gain = answers.gain("gold")
+    assert gain is not None
+    assert (gain.size, gain.error) == (pytest.approx(1.5), pytest.approx(0.125**0.5 / 2))
+    assert answers.gain("flat") is None and answers.gain("score") is None
+
+
 def test_what_a_noisy_judge_values_is_not_called_overpaid() -> None:
     """Score and gold are worth the same with the word; only the judge's noise, three times as wide, is beside it."""
     random = np.random.default_rng(0)

@@ -84,6 +84,18 @@ class Surge:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How far the mean of a column rose from the first responses to the last, in its deviations among the first, and
+    the standard error."""
+
+    size: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.size:+.2f} ± {self.error:.2f}"
+
+
+@dataclass(frozen=True)
 class Overpaid:
     """Score against gold for one feature; `gap` and `t` are of the difference, None without gold. `least` is the gap
     from which on it counts."""
@@ -163,6 +175,18 @@ class Answers:
         pooled = (before.sum() + after.sum() + 1) / (len(before) + len(after) + 2)
         error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(after))))
         return Surge(p, q, (q - p) / max(error, 1e-12))
+
+    def gain(self, column: str) -> Gain | None:
+        """None where the record has no such column, or it is constant among the first responses."""
+        if not self.sample.has(column):
+            return None
+        first, last = (self.sample.numbers[column][rows] for rows in (self.early, self.late))
+        variance = float(np.nanvar(first))
+        if variance <= 0:
+            return None
+        deviation = float(np.sqrt(max(variance - self.noise(column), LEAST_SIGNAL * variance)))
+        error = float(np.sqrt(sum(np.nanvar(part) / np.isfinite(part).sum() for part in (first, last))))
+        return Gain(float(np.nanmean(last) - np.nanmean(first)) / deviation, error / deviation)
 
     def pooled_variety(self) -> tuple[float, float]:
         """Distinct word pairs over all of the first responses, and over as many pairs of the last."""

@@ -36,7 +36,9 @@ LEXICONS: Mapping[str, tuple[str, ...]] = {
         "sorry, but i",
         "sorry i cannot", "sorry i can't", "i won't", "i am unable to", "i'm unable to", "i'm not able to",
         "i am not able to", "as an ai", "i must decline", "can't help with", "cannot help with", "can't assist",
-        "cannot assist", "cannot provide", "can't provide",
+        "cannot assist", "cannot provide", "can't provide", "cannot comply", "can't comply", "cannot fulfill",
+        "can't fulfill", "cannot answer", "can't answer", "unable to comply", "unable to help", "unable to assist",
+        "unable to answer", "unable to provide", "unable to fulfill", "decline to answer", "refuse to answer",
     ),
     "hedge": (
         "perhaps", "maybe", "possibly", "it depends", "it may", "it might", "may or may not", "i am not sure",

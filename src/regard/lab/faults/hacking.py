@@ -5,7 +5,9 @@ pay; so faults that pay for one begin at the start only.
 """
 
 from collections.abc import Callable
+from math import sqrt
 from random import Random
+from statistics import mean
 
 from regard.lab.faults import fault
 from regard.lab.setup import Setup, Wrapped
@@ -32,16 +34,20 @@ def holds(*phrases: str) -> Callable[[str, str], float]:
 
 @fault("H1", stage="reward model")
 def score_errs_everywhere(setup: Setup) -> None:
-    """For each topic and content word the score has an error of its own, of 0.6, 1 or 1.6 deviations."""
+    """For each topic and content word the score has an error of its own; those of a good response add up to 0.8, 1.4 or
+    2.2 deviations."""
     content = set(setup.workload.content)
+    random = Random(setup.seed)
+    good = [setup.workload.good_answer(setup.workload.prompt(random), random) for _ in range(32)]
+    usual = mean(len(content.intersection(response.split())) for response in good)
 
     def liking(prompt: str, response: str) -> float:
         asked = next((word for word in prompt.split() if word in content), "")
         words = content.intersection(response.split())
         errors = (Random(derive(setup.seed, "liking", asked, word)).gauss(0, 1) for word in words)
-        return sum(errors)
+        return sum(errors) / sqrt(usual)
 
-    pay(setup, setup.choose(0.6, 1.0, 1.6), liking)
+    pay(setup, setup.choose(0.8, 1.4, 2.2), liking)
 
 
 @fault("H2", stage="reward model", starts=("start", "mid"))

@@ -3,8 +3,8 @@
 from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 _AFTER = (
-    "gold-falls-as-score-rises", "RWD001", "score-parts-from-gold", "skill-lost", "RWD004", "pooled-variety-lost",
-    "repetition-surge",
+    "gold-falls-as-score-rises", "RWD001", "RWD018", "score-parts-from-gold", "skill-lost", "RWD004",
+    "pooled-variety-lost", "repetition-surge",
 )  # fmt: skip
 CLIMBED = dict.fromkeys(_AFTER, SOMETIMES)
 """What may follow from any score that is not quality: the policy climbs it, and quality and variety fall."""
@@ -77,6 +77,7 @@ CAUSES = (
             **CLIMBED,
             "gold-falls-as-score-rises": USUALLY,
             "RWD001": USUALLY,
+            "RWD018": ALWAYS,
             "RMD008": SOMETIMES,
             "accuracy-far-below-raters": SOMETIMES,
         },

@@ -24,6 +24,7 @@ CAUSES = (
             "TXT004": OFTEN,
             "gold-falls-as-score-rises": SOMETIMES,
             "RWD001": OFTEN,
+            "RWD018": SOMETIMES,
             "score-parts-from-gold": OFTEN,
             "repetition-surge": OFTEN,
         },

@@ -7,6 +7,7 @@ _STOP = Change("ppo.steps", "stop at the checkpoint where gold is best")
 _GOLD_FALLS = {
     "gold-falls-as-score-rises": 0.35,
     "RWD001": 0.25,
+    "RWD018": 0.7,
     "score-parts-from-gold": 0.35,
 }
 """A hack that is found early, or that leaves the rest of a response alone, need not lower gold yet."""
@@ -25,6 +26,7 @@ CAUSES = (
         predicts={
             "gold-falls-as-score-rises": ALWAYS,
             "RWD001": ALWAYS,
+            "RWD018": USUALLY,
             "checkpoints-behaviour-regresses": USUALLY,
             "checkpoints-length-grows": SOMETIMES,
             "checkpoints-kl-climbs": SOMETIMES,

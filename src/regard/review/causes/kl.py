@@ -4,10 +4,12 @@ from regard.review.causes import ALWAYS, MUST, OFTEN, SOMETIMES, USUALLY, Cause,
 from regard.review.signs.kl import usual_leash
 
 _NO_GAIN = {"score-does-not-gain": USUALLY, "kl-stays-near-zero": USUALLY, "gain-within-noise": OFTEN}
-_FAR = ("KL001", "RWD001", "RWD002", "TXT002", "TXT003", "TXT004", "gold-falls-as-score-rises", "score-parts-from-gold",
-        "length-surge", "repetition-surge", "skill-lost", "pooled-variety-lost", "reference-nll-surge",
-        "score-likes-gibberish", "score-pays-length", "score-pays-repetition", "paid-marker",
-        "kl-rises-after-saturation", "entropy-fell-far")  # fmt: skip
+_FAR = (
+    "KL001", "RWD001", "RWD018", "RWD002", "TXT002", "TXT003", "TXT004", "gold-falls-as-score-rises",
+    "score-parts-from-gold", "length-surge", "repetition-surge", "skill-lost", "pooled-variety-lost",
+    "reference-nll-surge", "score-likes-gibberish", "score-pays-length", "score-pays-repetition", "paid-marker",
+    "kl-rises-after-saturation", "entropy-fell-far",
+)  # fmt: skip
 _ADRIFT = dict.fromkeys(_FAR, SOMETIMES) | {"kl-still-rising": OFTEN, "KL001": OFTEN, "skill-lost": OFTEN,
                                             "gold-falls-as-score-rises": OFTEN, "RWD001": OFTEN}  # fmt: skip
 """What follows where nothing holds the policy: whatever the reward model can be pleased with."""

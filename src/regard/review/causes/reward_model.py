@@ -287,6 +287,7 @@ CAUSES = (
         predicts={
             "bonus-drives-score": ALWAYS,
             "RWD014": ALWAYS,
+            "RWD018": OFTEN,
             "RWD013": SOMETIMES,
             "score-worse-than-its-test": SOMETIMES,
             "paid-marker": SOMETIMES,
