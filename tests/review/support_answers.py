@@ -15,7 +15,7 @@ Habit = Callable[[list[str], np.random.Generator], list[str]]
 WORDS = [
     f"{a}{b}" for a in ("ba", "do", "fi", "lu", "me", "no", "ri", "su") for b in ("ka", "len", "mor", "tis", "vo", "x")
 ]
-STEPS = 24
+STEPS, PROMPTS = 24, 96
 
 
 def says(phrase: str) -> Habit:
@@ -54,7 +54,7 @@ def talk(
     nll: tuple[float, float] = (2.0, 2.0),
     drop: tuple[str, ...] = (),
 ) -> Rows:
-    """16 prompts a step, `size` responses each; the share with the habit goes from `start` to `end`.
+    """16 of the prompts a step, `size` responses each; the share with the habit goes from `start` to `end`.
 
     Args:
         pay: what the score gives for the habit from step `since` on, in deviations of gold.
@@ -70,6 +70,7 @@ def talk(
         share = start + (end - start) / (1 + np.exp(-12 * (time - 0.5)))
         made: list[Row] = []
         for prompt in range(16):
+            asked = (16 * step + prompt) % PROMPTS
             for number in range(size):
                 words = list(random.choice(WORDS, size=int(random.integers(5, 13))))
                 has = bool(habit) and random.random() < share
@@ -81,8 +82,8 @@ def talk(
                 score = seen + helps * has + per_word * len(words) + 0.3 * random.normal()
                 row: dict[str, Any] = {
                     "rollout_id": f"ppo-{step:06d}-{prompt:03d}-{number}",
-                    "prompt_id": str(prompt),
-                    "prompt": f"question {prompt} :",
+                    "prompt_id": str(asked),
+                    "prompt": f"question {asked} :",
                     "response": " ".join(words),
                     "tokens": [7] * len(words),
                     "length": len(words),

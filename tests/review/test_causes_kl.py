@@ -61,7 +61,8 @@ CASES: list[tuple[str, Metrics, Change | None, dict[str, float], list[str]]] = [
     ("P1", {UPDATE: [4.0] * STEPS, FIRST: [0.3] * STEPS, DISTANCE: [0.5] * STEPS, KL: [0.0] + [40.0] * 23,
             KL_TOKEN: [0.0] + [40.0 / 6] * 23}, None, {}, [UPDATE, FIRST, KL, KL_TOKEN]),
     ("P2", {DISTANCE: [1e-7] * STEPS, KL: [1e-4] * STEPS, KL_TOKEN: [1e-4 / 6] * STEPS, TOTAL: FLAT[SCORE],
-            "kl/old_new_k2/epoch_1": [1e-8] * STEPS, **FLAT}, None, {}, [DISTANCE, RATE, UPDATE]),
+            "kl/old_new_k2/epoch_1": [1e-8] * STEPS, "optim/weights_changed/frac": [1.0] * STEPS, **FLAT}, None, {},
+     [DISTANCE, RATE, UPDATE]),
     ("P3", {**EPOCHS, **CLIPS, "optim/epochs_done/count": [6.0] * STEPS, DISTANCE: [0.12] * STEPS}, None, {"epochs": 6},
      [*EPOCHS, *CLIPS, "optim/epochs_done/count", "epochs"]),
     ("P4", {CLIP: [0.4] * STEPS, DISTANCE: [0.001] * STEPS}, None, {"clip_range": 0.01}, [CLIP, "clip_range"]),
@@ -108,6 +109,15 @@ def test_without_what_decides_no_other_cause_is_diagnosed(
     result = looked_at(stage_4(metrics, change, ppo=ppo, without=decides, drop=decides), tmp_path)
     wrong = [(one.cause.id, one.probability) for one in result.causes if one.status == "diagnosed"]
     assert [one for one, _ in wrong if one != cause] == [], wrong
+
+
+def test_what_may_as_well_be_another_is_suspected_and_says_what_would_decide(tmp_path: Path) -> None:
+    """A policy that hardly moves: too small a rate, or steps that the weights' precision swallows."""
+    metrics = next(metrics for cause, metrics, *_ in CASES if cause == "P2")
+    moved = "optim/weights_changed/frac"
+    first = looked_at(stage_4(metrics, without=[moved]), tmp_path).causes[0]
+    assert (first.cause.id, first.status) == ("P2", "suspected")
+    assert moved in first.missing
 
 
 @pytest.mark.parametrize("one", FAMILIES)

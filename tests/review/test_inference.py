@@ -7,7 +7,7 @@ from regard.review import inference
 from regard.review.causes import MUST, Cause
 
 
-def test_an_absent_symptom_weighs_half_unless_it_decides_or_the_cause_cannot_be_without_it() -> None:
+def test_the_strongest_counts_whole_and_an_absent_one_half_unless_it_decides_or_must_be_there() -> None:
     """By hand: log odds of the only cause against none, less those of the prior."""
     one = Cause(
         id="X", name="x", title="", stage="KL", since="start", layman="", what="", why="", would_overturn="",
@@ -19,9 +19,32 @@ def test_an_absent_symptom_weighs_half_unless_it_decides_or_the_cause_cannot_be_
 
     def odds(yes: list[int], no: list[int]) -> float:
         healthy, ill = hypotheses.weigh(np.array([yes], float), np.array([no], float), 0.6, 0.5)[0]
-        return float(np.log(ill / healthy) - np.log(inference.ONE / inference.HEALTHY)) / 0.6
+        return float(np.log(ill / healthy) - np.log(inference.ONE / inference.HEALTHY))
 
-    without = np.log((1 - q) / (1 - leak))
-    assert odds([1, 0, 0], [0, 1, 0]) == pytest.approx(np.log(q / leak) + without / 2)
-    assert odds([0, 1, 0], [1, 0, 0]) == pytest.approx(np.log(q / leak) + without), "nothing that decides is there"
-    assert odds([1, 0, 0], [0, 0, 1]) == pytest.approx(np.log(q / leak) + np.log((1 - must) / (1 - leak)))
+    holds, without = np.log(q / leak), np.log((1 - q) / (1 - leak))
+    assert odds([1, 0, 0], [0, 1, 0]) == pytest.approx(holds + 0.6 * without / 2)
+    assert odds([0, 1, 0], [1, 0, 0]) == pytest.approx(holds + 0.6 * without), "nothing that decides is there"
+    assert odds([1, 0, 0], [0, 0, 1]) == pytest.approx(holds + 0.6 * np.log((1 - must) / (1 - leak)))
+    assert odds([1, 1, 0], [0, 0, 0]) == pytest.approx(holds + 0.6 * holds), "the second follows from the same"
+
+
+def entry(name: str, leads_to: tuple[str, ...] = (), **predicts: float) -> Cause:
+    return Cause(
+        id=name, name=name, title="", stage="KL", since="start", layman="", what="", why="", would_overturn="",
+        references="", predicts=predicts, decided_by=tuple(predicts), look_alikes={}, changes=(), leads_to=leads_to,
+    )  # fmt: skip
+
+
+def test_the_sets_add_up_and_tell_what_stands_in_the_place_of_a_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two causes that never stand together, of a symptom that both bring: half of it each; one more symptom, and the
+    other is in its place as often as it is a root at all. Two that may stand together are not in each other's place
+    where both are seen."""
+    monkeypatch.setattr(inference, "counted", dict)
+    apart = {"X": entry("X", ("Y",), a=0.8), "Y": entry("Y", a=0.8)}
+    posterior = inference.infer({"a": True}, apart)
+    assert sum(posterior.sets.values()) == pytest.approx(1.0)
+    assert posterior.instead("X", "Y") == pytest.approx(posterior.causes["Y"]) == pytest.approx(posterior.causes["X"])
+    beside = {"X": entry("X", a=0.8), "Y": entry("Y", b=0.8)}
+    posterior = inference.infer({"a": True, "b": True}, beside)
+    assert posterior.best == {"X", "Y"}
+    assert posterior.instead("X", "Y") < 0.5 * posterior.causes["Y"]

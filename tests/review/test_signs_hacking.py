@@ -56,8 +56,10 @@ def live(asked: Callable[[int], str] | None, ppo: bool = True, **series: float) 
     """Training prompts are `question 3 : word`; `asked` makes the live ones."""
 
     def build(path: Path) -> RunLog:
-        train = [{"prompt": f"question {n} about {n % 7}", "response": "so it is"} for n in range(120)]
-        run = record(path, (lambda step: train) if ppo else None)
+        def train(step: int) -> list[dict[str, str]]:
+            return [{"prompt": f"question {n} about {(n + step) % 7}", "response": "so it is"} for n in range(120)]
+
+        run = record(path, train if ppo else None)
         points = Points()
         for key, value in series.items():
             points.add("live/" + key + "/mean", 1, value)

@@ -122,6 +122,8 @@ LACKING: list[tuple[str, Build]] = [
     ("leash-short", stage_4(without=[STD])),
     ("kl-term-not-in-reward", stage_4(without=[TOTAL], drop=["rewards"])),
     ("kl-term-not-in-reward", stage_4({COEF: [0.0] * STEPS})),
+    ("kl-term-not-in-reward", stage_4(without=[COEF], ppo={"kl_target": 6.0})),
+    ("kl-term-not-in-reward", stage_4({}, unpaid(0.3), without=[COEF])),  # the weight may have been changed
     ("reference-moves", stage_4(drop=["ref_logprobs"])),
     ("logged-kl-counts-padding", stage_4(drop=["kl_sum"])),
     ("advantages-not-scaled", stage_4(without=["whiten_advantages"])),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from regard.review.causes import Cause, all_causes
 from regard.review.facts import Facts
-from regard.review.inference import DIAGNOSED, Posterior, infer, probability
+from regard.review.inference import DIAGNOSED, RIVAL, Posterior, infer, probability
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, all_signs
 
@@ -35,7 +35,8 @@ class Diagnosis:
     Attributes:
         cause: the entry of the catalogue.
         probability: that it is a root, given what was seen.
-        status: diagnosed if it is likely and something that sets it apart was seen; else suspected.
+        status: diagnosed if it is likely, something that sets it apart was seen, and nothing is missing that may show
+            another in its place; else suspected.
         explains: codes of findings that it accounts for.
         evidence: what speaks for it, strongest first.
         against: what speaks against it.
@@ -102,8 +103,8 @@ def diagnose(
     if posterior.healthy > 0.5 and not ill:
         return posterior, ()
     least = LISTED * (1 - posterior.healthy)
-    listed = [(one, p) for one, p in posterior.causes.items() if p >= least][:AT_MOST]
-    worded = [_word(all_causes()[one], p, facts, answers, symptoms) for one, p in listed]
+    listed = [one for one, p in posterior.causes.items() if p >= least][:AT_MOST]
+    worded = [_word(all_causes()[one], posterior, facts, answers, symptoms) for one in listed]
     return posterior, tuple(one for one in worded if one.evidence)
 
 
@@ -115,16 +116,26 @@ def ask(facts: Facts, symptoms: Mapping[str, Symptom]) -> dict[str, Answer]:
     return answers | {name: one.ask(facts) for name, one in all_signs().items()}
 
 
+def unseen(cause: Cause, answers: Mapping[str, Answer]) -> tuple[str, ...]:
+    """What the record lacks to set a cause apart; nothing where something that does was seen."""
+    deciders = [answers[name] for name in cause.decided_by if name in answers]
+    if any(answer.holds for answer in deciders):
+        return ()
+    return tuple(item for answer in deciders if answer.holds is None for item in answer.missing)
+
+
 def _word(
-    cause: Cause, p: float, facts: Facts, answers: Mapping[str, Answer], symptoms: Mapping[str, Symptom]
+    cause: Cause, posterior: Posterior, facts: Facts, answers: Mapping[str, Answer], symptoms: Mapping[str, Symptom]
 ) -> Diagnosis:
+    p = posterior.causes[cause.id]
     weights = {name: probability(cause, name) - probability(None, name) for name in answers}
     seen = {name: answer for name, answer in answers.items() if answer.holds and weights[name] >= TELLING}
     order = sorted(seen, key=lambda name: -weights[name])
     absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
-    deciders = {name: answers[name] for name in cause.decided_by if name in answers}
-    decided = any(answer.holds for answer in deciders.values())
-    blind = {name: answer for name, answer in deciders.items() if answer.holds is None}
+    decided = any(answers[name].holds for name in cause.decided_by if name in answers)
+    blind = [answers[name] for name in cause.decided_by if name in answers and answers[name].holds is None]
+    rivals = [other for other in posterior.causes if posterior.instead(cause.id, other) >= RIVAL]
+    lacking = [item for other in rivals for item in unseen(all_causes()[other], answers)]
     begins = [answer.onset for answer in seen.values() if answer.onset]
     symptom_onset = min(begins, key=lambda onset: onset.step) if begins else None
     roots = [root for name in order if (root := seen[name].root)]
@@ -133,11 +144,11 @@ def _word(
     return Diagnosis(
         cause=cause,
         probability=p,
-        status="diagnosed" if p >= DIAGNOSED and decided else "suspected",
+        status="diagnosed" if p >= DIAGNOSED and decided and not lacking else "suspected",
         explains=tuple(name for name in order if name in symptoms),
         evidence=tuple((name, seen[name].summary) for name in order),
         against=tuple((name, answers[name].summary) for name in absent),
-        missing=tuple(dict.fromkeys(item for answer in blind.values() for item in answer.missing)),
+        missing=tuple(dict.fromkeys([*lacking, *(item for answer in blind for item in answer.missing)])),
         root_onset=root,
         symptom_onset=symptom_onset,
         rows=tuple(dict.fromkeys(row for name in order for row in seen[name].rows))[:8],

@@ -7,10 +7,11 @@ posterior instead of voting. P(x_j | {c}) is the cause's own table, P(x_j | ∅)
 causes join as a noisy-or: 1 − (1 − q_a)(1 − q_b)/(1 − q_∅). The prior of a pair is small, which is what makes the
 smallest explanation win and explains a symptom away once a root accounts for it.
 
-The weights pay for symptoms that are not independent of each other. One that holds weighs τ. One that does not weighs
-ω·τ: whether a loose leash is abused hangs on what there is to abuse, and where it is not, a dozen symptoms are absent
-for one reason. Those that set a cause apart weigh τ as long as none of them holds: without any, it is not there. So do,
-in any case, those without which it cannot be.
+The weights pay for symptoms that are not independent of each other. The one that speaks most for S counts whole, and
+what else holds weighs τ, since most of it follows from the same. One that does not hold weighs ω·τ: whether a loose
+leash is abused hangs on what there is to abuse, and where it is not, a dozen symptoms are absent for one reason. Those
+that set a cause apart weigh τ as long as none of them holds: without any, it is not there. So do, in any case, those
+without which it cannot be.
 
 Tables: the probabilities that the catalogue states, moved by counts from the lab (`likelihoods.json`), where
     q = (s·stated + fired) / (s + known).
@@ -46,6 +47,9 @@ HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
 """Prior of no cause, of one, of two."""
 DIAGNOSED = 0.6
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""
+RIVAL = 0.1
+"""… and if no other is as likely in its place of which the record does not hold what would set it apart."""
+SMALL = 1e-4
 
 Observations = Mapping[str, bool | None]
 """Detector code or sign name to whether it holds; None where the record does not decide it."""
@@ -59,13 +63,19 @@ class Posterior:
         healthy: probability that no cause is at work.
         causes: cause id to the probability that it is a root, likeliest first.
         best: the likeliest set of roots.
+        sets: every set of roots to its probability, those below SMALL left out.
         seen: the observations.
     """
 
     healthy: float
     causes: dict[str, float]
     best: frozenset[str]
+    sets: dict[frozenset[str], float]
     seen: Observations
+
+    def instead(self, cause: str, other: str) -> float:
+        """Probability that `other` is a root and `cause` is none."""
+        return sum(p for roots, p in self.sets.items() if other in roots and cause not in roots)
 
 
 @cache
@@ -157,9 +167,15 @@ class Hypotheses:
         logs[:, two] += whole(np.maximum(self._must[first], self._must[second]), two)
         logs[:, two] += undecided[:, first] * whole(self._decides[first], two)
         logs[:, two] += undecided[:, second] * whole(self._decides[second] * (1 - self._decides[first]), two)
-        logs = self._prior + temperature * logs
+        logs = self._prior + temperature * logs + (1 - temperature) * self._strongest(yes)
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
+
+    def _strongest(self, yes: Floats) -> Floats:
+        """[N, H] what the symptom that speaks most for each set says, 0 where none speaks for it."""
+        return np.array([
+            self._held[:, there].max(axis=1, initial=0.0) for there in (yes > 0)
+        ]).reshape(len(yes), len(self._held))  # fmt: skip
 
     def marginal(self, weights: Floats) -> Floats:
         """[N, C] probability that each cause is a root."""
@@ -183,7 +199,8 @@ def infer(seen: Observations, eligible: Mapping[str, Cause] | None = None) -> Po
     hypotheses = Hypotheses(list(known), causes)
     weights = hypotheses.weigh(holds, 1 - holds)
     (marginal,), order = hypotheses.marginal(weights), list(causes)
-    best = frozenset(order[one] for one in hypotheses.roots[int(np.argmax(weights[0]))])
+    roots = [frozenset(order[one] for one in roots) for roots in hypotheses.roots]
+    sets = {roots[at]: float(weights[0, at]) for at in np.flatnonzero(weights[0] >= SMALL).tolist()}
     likeliest: list[int] = np.argsort(-marginal.round(12), kind="stable").tolist()
     ranked = {order[at]: float(marginal[at]) for at in likeliest}
-    return Posterior(float(weights[0, 0]), ranked, best, seen)
+    return Posterior(float(weights[0, 0]), ranked, roots[int(np.argmax(weights[0]))], sets, seen)

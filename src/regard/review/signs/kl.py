@@ -27,7 +27,7 @@ USUAL_NATS = 6.0
 GROWTH = 0.15
 CHEAP = 0.06
 BELOW_ZERO, LEAST_NATS = 4.0, 0.02
-SLOPE = 0.5
+NONE, SLOPE = 0.05, 0.5
 SWING, TURNS = 3.0, 3
 ONE_WAY, SPAN, GAIN = 0.9, 30.0, 0.05
 UNIT = 20.0
@@ -381,10 +381,20 @@ class KLTerm:
 
 
 def kl_term(facts: Facts) -> KLTerm | Answer:
-    """From the rewards per token where they are recorded, else from the sums that are logged."""
+    """From the rewards per token where they are recorded, else from the sums that are logged. A weight that is only
+    configured may have been another one in the run: then a share between none and half says nothing."""
+    found = _kl_term(facts)
+    if isinstance(found, Answer) or reading(facts, COEF, least=1) is not None or not NONE < found.share < SLOPE:
+        return found
+    return unknown(f"{found.text[:-1]}, by the weight that is configured; the one that was used is not logged.", COEF)
+
+
+def _kl_term(facts: Facts) -> KLTerm | Answer:
     logged, configured = reading(facts, COEF, least=1), facts.number(*COEF_SETTINGS)
     if logged is None and configured is None:
         return unknown("The weight of the KL term is not known.", COEF, f"config: {COEF_SETTINGS[0]}")
+    if logged is None and facts.number(*TARGET_SETTINGS) is not None:
+        return unknown("A controller moves the weight of the KL term, which is not logged.", COEF)
     if (coefficient(facts) or 0.0) <= 0:
         return unknown("The weight of the KL term is 0, so nothing is to be taken.", f"{COEF} above 0")
     sample = facts.rollouts
