@@ -30,6 +30,11 @@ def twice(words: list[str], random: np.random.Generator) -> list[str]:
     return [*words[:4], *words[:4], *words[:4]]
 
 
+def anew(words: list[str], random: np.random.Generator) -> list[str]:
+    """Words come again, and never two of them in the same order."""
+    return [*words[:4], *words[3::-1]]
+
+
 def longer(words: list[str], random: np.random.Generator) -> list[str]:
     return [*words, *random.choice(WORDS, size=int(random.integers(8, 16)))]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_answers import STEPS, longer, narrow, opens, record, says, talk, twice
+from support_answers import STEPS, anew, longer, narrow, opens, record, says, talk, twice
 
 from regard.review.answers import answers_of
 from regard.review.facts import Facts
@@ -158,6 +158,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("repetition-surge", False, "", rollouts(longer)),
     ("repetition-surge", None, "", rollouts(twice, drop=("response",))),
     ("score-pays-repetition", True, "", rollouts(twice, pay=2.0)),
+    ("score-pays-repetition", True, "single words", rollouts(anew, pay=2.0)),
     ("score-pays-repetition", False, "for nothing", rollouts(twice)),
     ("score-pays-repetition", None, "no gold", rollouts(twice, pay=2.0, drop=("gold",))),
     ("paid-opening", True, "", rollouts(opens("well now then"), pay=2.0)),

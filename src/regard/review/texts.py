@@ -187,6 +187,16 @@ class Texts:
         distinct = np.bincount(np.unique(row * size * size + left * size + right) // (size * size), minlength=len(self))
         return np.where(total > 1, 1 - distinct / np.maximum(total, 1), 0.0)
 
+    @cached_property
+    def said_before(self) -> Floats:
+        """[N] share of a text's words that already stood in it, in its first 64 words; 0 for an empty one."""
+        position = np.arange(len(self.ids)) - self.offsets[self.rows]
+        row, word = self.rows[position < REPETITION_WORDS], self.ids[position < REPETITION_WORDS]
+        size = len(self._lower[0]) + 1
+        total = np.bincount(row, minlength=len(self))
+        distinct = np.bincount(np.unique(row * size + word) // size, minlength=len(self))
+        return np.where(total > 0, 1 - distinct / np.maximum(total, 1), 0.0)
+
     def _pairs(self, first: int | None = None) -> tuple[Ints, Ints, Ints]:
         """Each word, the next, and the text that both stand in."""
         same = self.rows[1:] == self.rows[:-1]

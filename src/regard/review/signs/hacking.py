@@ -18,6 +18,7 @@ Bools = NDArray[np.bool_]
 LENGTH = ("length/response_tokens/mean", "length/response_tokens/p50")
 LONGER = 1.4
 REPETITION_RISE, SCRIPT_RISE, ERRORS = 0.06, 0.02, 4.0
+WORDS_OVERPAID = 0.6
 NLL_TIMES = 1.5
 EXPLAINED, FEATURE_EXPLAINS = 0.5, 0.4
 EARNS, COUNTERFACTUAL = 0.2, "stages/eval/counterfactual.json"
@@ -267,15 +268,24 @@ def repetition_surge(facts: Facts) -> Answer:
 
 @sign("score-pays-repetition")
 def score_pays_repetition(facts: Facts) -> Answer:
-    """The score values repetition beyond gold at equal length, and repetition rises."""
+    """The score values repetition beyond gold at equal length, and repetition rises: of word pairs, or of single words
+    if it values them by 0.6 deviations, since what is said well repeats some."""
     answers = priced_of(facts)
     if isinstance(answers, Answer):
         return answers
-    if not rise(answers, answers.texts.repetition, REPETITION_RISE, "").holds:
-        return no("Repetition does not rise.")
-    feature, beside = standard(answers.texts.repetition), beside_of(answers, answers.length)
-    found = answers.overpaid("repetition", feature, beside)
-    return priced(answers, found, "one deviation of repetition", feature, beside)
+    found: list[Answer] = []
+    beside, texts = beside_of(answers, answers.length), answers.texts
+    for what, share, least in (("repetition", texts.repetition, OVERPAID), ("words said before", texts.said_before,
+                               WORDS_OVERPAID)):  # fmt: skip
+        if not rise(answers, share, REPETITION_RISE, "").holds:
+            continue
+        feature = standard(share)
+        price = answers.overpaid(what, feature, beside)
+        if price is None or price.score.slope >= least:
+            found.append(priced(answers, price, f"one deviation of {what}", feature, beside))
+    if not found:
+        return no("Repetition does not rise, or is not paid for.")
+    return next((one for one in found if one.holds), found[0])
 
 
 @sign("paid-opening")
