@@ -51,12 +51,14 @@ CONFIG = {
 
 
 def rollouts(change: Change = lambda row, step, random: row, drop: Sequence[str] = ()) -> Callable[[int], list[Row]]:
-    """Eight prompts a step with four responses each; the first response to a prompt comes again at every step."""
+    """Eight prompts a step with four responses each. Four of them, and the first response to each, come again at every
+    step; the others are new."""
 
     def rows(step: int) -> list[Row]:
         random = np.random.default_rng(step)
         made: list[Row] = []
         for prompt in range(8):
+            asked = str(prompt) if prompt < 4 else f"{step}-{prompt}"
             for number in range(4):
                 length = 6 if number == 0 else int(random.integers(4, 9))
                 ref = [-2.0 - 0.01 * prompt] * length
@@ -66,8 +68,8 @@ def rollouts(change: Change = lambda row, step, random: row, drop: Sequence[str]
                 rewards = [-BETA * (p - r) for p, r in zip(logprobs, ref, strict=True)]
                 rewards[-1] += score
                 row = {
-                    "rollout_id": f"ppo-{step:06d}-{prompt}-{number}", "prompt_id": str(prompt),
-                    "prompt": f"question {prompt} :", "response": f"again {prompt}" if number == 0 else
+                    "rollout_id": f"ppo-{step:06d}-{prompt}-{number}", "prompt_id": asked,
+                    "prompt": f"question {asked} :", "response": f"again {prompt}" if number == 0 else
                     f"answer {step} {prompt} {number}", "score": score, "kl_sum": kl, "length": length,
                     "logprobs": logprobs, "ref_logprobs": ref, "rewards": rewards, "returns": [score] * length,
                     "advantages": [score + 0.3 * random.normal() for _ in range(length)],

@@ -23,8 +23,8 @@ def test_the_strongest_counts_whole_and_an_absent_one_half_unless_it_decides_or_
 
     holds, without = np.log(q / leak), np.log((1 - q) / (1 - leak))
     assert odds([1, 0, 0], [0, 1, 0]) == pytest.approx(holds + 0.6 * without / 2)
-    assert odds([0, 1, 0], [1, 0, 0]) == pytest.approx(holds + 0.6 * without), "nothing that decides is there"
-    assert odds([1, 0, 0], [0, 0, 1]) == pytest.approx(holds + 0.6 * np.log((1 - must) / (1 - leak)))
+    assert odds([0, 1, 0], [1, 0, 0]) == pytest.approx(holds + without), "nothing that decides is there"
+    assert odds([1, 0, 0], [0, 0, 1]) == pytest.approx(holds + np.log((1 - must) / (1 - leak)))
     assert odds([1, 1, 0], [0, 0, 0]) == pytest.approx(holds + 0.6 * holds), "the second follows from the same"
 
 

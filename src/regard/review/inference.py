@@ -10,8 +10,8 @@ smallest explanation win and explains a symptom away once a root accounts for it
 The weights pay for symptoms that are not independent of each other. The one that speaks most for S counts whole, and
 what else holds weighs τ, since most of it follows from the same. One that does not hold weighs ω·τ: whether a loose
 leash is abused hangs on what there is to abuse, and where it is not, a dozen symptoms are absent for one reason. Those
-that set a cause apart weigh τ as long as none of them holds: without any, it is not there. So do, in any case, those
-without which it cannot be.
+that set a cause apart count whole as long as none of them holds: without any, it is not there. So do, in any case,
+those without which it cannot be.
 
 Tables: the probabilities that the catalogue states, moved by counts from the lab (`likelihoods.json`), where
     q = (s·stated + fired) / (s + known).
@@ -39,7 +39,7 @@ LEAK_OF = {"error": 0.004, "warning": 0.01}
 """The same of symptoms by severity: their limits are set so that a healthy run shows none."""
 STRENGTH = 8.0
 """How many runs the stated probability is worth against counted ones."""
-TEMPERATURE, ABSENT = 0.6, 0.5
+TEMPERATURE, ABSENT = 0.5, 0.5
 """τ and ω above."""
 FLOOR = 0.003
 """No symptom is ever certain: a table entry stays within [FLOOR, 1 − FLOOR]."""
@@ -47,7 +47,7 @@ HEALTHY, ONE, TWO = 0.5, 0.45, 0.05
 """Prior of no cause, of one, of two."""
 DIAGNOSED = 0.6
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""
-RIVAL = 0.1
+RIVAL = 0.15
 """… and if no other is as likely in its place of which the record does not hold what would set it apart."""
 SMALL = 1e-4
 
@@ -160,7 +160,7 @@ class Hypotheses:
         undecided = (yes @ (self._decides + self._must).T == 0).astype(np.float64)
 
         def whole(of: Floats, tables: slice) -> Floats:
-            return (1 - absent) * (no @ (of * self._not[tables]).T)
+            return (1 / temperature - absent) * (no @ (of * self._not[tables]).T)
 
         one, two = slice(1, 1 + number), slice(1 + number, None)
         logs[:, one] += whole(self._must, one) + undecided * whole(self._decides, one)

@@ -33,6 +33,13 @@ where its first symptom begins."""
 
 # How surely a cause brings a symptom or sign, before the lab has counted it.
 ALWAYS, USUALLY, OFTEN, SOMETIMES = 0.95, 0.8, 0.5, 0.25
+HACKS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7")
+"""What a policy finds where the score is not quality, or where nothing holds it: no second root beside such a fault."""
+HACKED = dict.fromkeys(
+    ("TXT002", "TXT003", "RWD002", "paid-marker", "phrase-pays-by-itself", "score-pays-length", "score-pays-repetition",
+     "length-surge", "repetition-surge"),
+    0.15,
+)  # fmt: skip
 MUST = 1.0
 """The cause is not there without it, by what the cause is: no reference moves while its hash stays."""
 

@@ -1,6 +1,6 @@
 """Causes in the value."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -51,6 +51,7 @@ CAUSES = (
         what="The learning rate of the value is too high, or a few huge rewards pull it, and nothing clips it. Its "
         "predictions leave the range of the scores, the advantages follow, and through a shared body the policy does.",
         predicts={
+            **HACKED,
             "value-beyond-scores": USUALLY,
             "value-loss-grows": OFTEN,
             "value-loss-jumps-first": OFTEN,
@@ -88,7 +89,7 @@ CAUSES = (
         ),
         why="A value that moves slower than the returns it chases cannot overshoot them.",
         would_overturn="The distance of old to new policy jumps in an earlier step than the value loss.",
-        leads_to=("P1", "N1"),
+        leads_to=("P1", "N1", *HACKS),
         references="TRL, how to train (value loss before instabilities); Zheng et al. 2023 (arXiv 2307.04964).",
     ),
 )

@@ -1,6 +1,6 @@
 """Causes in the labels, the prompts, their format, and in the model that SFT makes."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 _AFTER = (
     "gold-falls-as-score-rises", "RWD001", "RWD018", "score-parts-from-gold", "skill-lost", "RWD004",
@@ -29,6 +29,7 @@ CAUSES = (
         "model with habits. With a share η of symmetric noise even a perfect reward model is right on 1 - η of the "
         "labels only, and the one that is learned is weaker than the pairs would allow.",
         predicts={
+            **HACKED,
             "raters-disagree": ALWAYS,
             "RMD003": ALWAYS,
             "reward-model-weak": SOMETIMES,
@@ -52,7 +53,7 @@ CAUSES = (
         why="A reward model is no better than the labels it ranks by; where two raters disagree there is nothing to "
         "learn, and what is learned there is noise that the policy will find.",
         would_overturn="Two raters agree on more than 0.7 of a fresh sample of the pairs.",
-        leads_to=("R4", "H1", "K2"),
+        leads_to=("R4", "K2", *HACKS),
         references="Coste et al. 2023 (arXiv 2310.02743); Wang et al. 2024 (arXiv 2401.06080); Stiennon et al. 2020 "
         "(arXiv 2009.01325).",
     ),
@@ -67,6 +68,7 @@ CAUSES = (
         "has "
         "a minus sign. The score rises from the first updates and quality falls from the first updates.",
         predicts={
+            **HACKED,
             "score-against-gold-at-start": ALWAYS,
             "RWD011": ALWAYS,
             "trusted-accuracy-below-half": USUALLY,
@@ -93,7 +95,7 @@ CAUSES = (
         ),
         why="The sign of the preference is the whole of what the reward model learns.",
         would_overturn="On 20 pairs chosen by hand the reward model prefers the good answer.",
-        leads_to=("H1", "H5", "A1", "R1"),
+        leads_to=("A1", "R1", *HACKS),
         references="Ziegler et al. 2019 (arXiv 1909.08593), section 4.4.",
     ),
     Cause(

@@ -1,6 +1,6 @@
 """Causes in the variety of what is sampled, and in what training costs elsewhere."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -13,6 +13,7 @@ CAUSES = (
         what="Entropy is spent faster than score is gained: nothing holds it up, the clip is as tight above as "
         "below, the reward is sharp, or sampling is cold. When it is gone, samples are alike and advantages vanish.",
         predicts={
+            **HACKED,
             "entropy-fell-far": ALWAYS,
             "loss-punishes-entropy": OFTEN,
             "POL012": OFTEN,
@@ -44,7 +45,7 @@ CAUSES = (
         ),
         why="What the policy never samples it cannot learn; a higher upper clip lets rare tokens grow.",
         would_overturn="Score and gold still rise, and best-of-8 of the last policy beats best-of-8 of the first.",
-        leads_to=("D4", "E3", "H3"),
+        leads_to=("D4", "E3", *HACKS),
         references="Cui et al. 2025 (arXiv 2505.22617); DAPO (arXiv 2503.14476).",
     ),
     Cause(

@@ -1,6 +1,6 @@
 """Causes in the engine that samples, in the passes that score what it sampled, and in the grader."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -87,6 +87,7 @@ CAUSES = (
         "penalty that only the sampler has, often from the model's own generation_config. Ratio and KL are wrong from "
         "the first step, by the same amount whatever the age of the weights.",
         predicts={
+            **HACKED,
             "agreement-lost": OFTEN,
             "GEN003": OFTEN,
             "GEN001": ALWAYS,
@@ -117,7 +118,7 @@ CAUSES = (
         ),
         why="Importance ratios are defined only where sampled and scored distribution are one.",
         would_overturn="On rollouts of the first step the ratio of trainer to sampler is 1 for every token.",
-        leads_to=("K4", "E2", "P1"),
+        leads_to=("K4", "E2", "P1", *HACKS),
         references="trl issue 4647; Huang et al. 2023, The N implementation details (Hugging Face blog).",
     ),
     Cause(

@@ -1,6 +1,6 @@
 """Causes in the KL term and the reference."""
 
-from regard.review.causes import ALWAYS, MUST, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, MUST, OFTEN, SOMETIMES, USUALLY, Cause, Change
 from regard.review.signs.kl import usual_leash
 
 _NO_GAIN = {"score-does-not-gain": USUALLY, "kl-stays-near-zero": USUALLY, "gain-within-noise": OFTEN}
@@ -53,7 +53,7 @@ CAUSES = (
         ),
         why="Only the KL term moves the point to which training goes; clip and learning rate only change how fast.",
         would_overturn="With the firmer coefficient gold at equal KL is no better and the KL no lower.",
-        leads_to=("H1", "H2", "H3", "H4", "H5", "H6", "H7", "E1", "A1"),
+        leads_to=("E1", "A1", *HACKS),
         references="Ziegler et al. 2019 (arXiv 1909.08593); Gao et al. 2022 (arXiv 2210.10760).",
     ),
     Cause(
@@ -216,7 +216,7 @@ CAUSES = (
         ),
         why="As a reward the KL acts through the advantage, with the gradient of the KL itself.",
         would_overturn="The KL at the end falls with every step of the coefficient in a sweep of three.",
-        leads_to=("K1", "H1", "H2", "H3", "H4", "H5", "H6", "H7", "E1", "A1"),
+        leads_to=("K1", "E1", "A1", *HACKS),
         references="Schulman 2020 (joschu.net/blog/kl-approx.html); SkyRL issues 805 and 1340; arXiv 2512.21852.",
     ),
     Cause(
@@ -230,6 +230,7 @@ CAUSES = (
         "than the KL that the controller is fed, such as 6 nats per sequence against a mean per token, and the "
         "coefficient drifts one way for ever.",
         predicts={
+            **HACKED,
             **dict.fromkeys(_FAR, SOMETIMES),
             "controller-runs-away": USUALLY,
             "controller-gain-high": USUALLY,
@@ -265,7 +266,7 @@ CAUSES = (
         ),
         why="Each update may change the coefficient by 0.2·n/horizon at most; a tenth of that is a slow, steady hand.",
         would_overturn="With a fixed coefficient the KL swings as before.",
-        leads_to=("K1", "K2", "H1", "A1"),
+        leads_to=("K1", "K2", "A1", *HACKS),
         references="Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; trl issues 18 and 1178.",
     ),
     Cause(
@@ -314,6 +315,7 @@ CAUSES = (
         what="The reference shares the policy's weights, is reloaded from the latest checkpoint, or is reset too "
         "often. The KL is about 0, or falls to 0 at each reset, while the texts change; the penalty holds nothing.",
         predicts={
+            **HACKED,
             **dict.fromkeys(_FAR, 0.12),
             "KL004": USUALLY,
             "reference-moves": USUALLY,
@@ -343,7 +345,7 @@ CAUSES = (
         ),
         why="KL to a model that follows measures a step, not a distance, and a larger coefficient does not help.",
         would_overturn="The reference's hash is the same before and after, and the same text keeps its probability.",
-        leads_to=("K1", "H1", "H2", "H3"),
+        leads_to=("K1", *HACKS),
         references="Control RR of the case studies; published runs with a KL of exactly 0.",
     ),
 )

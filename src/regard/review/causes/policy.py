@@ -1,6 +1,6 @@
 """Causes in the policy's optimisation: the step, the epochs, the clip, the advantages, the batch."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 
 CAUSES = (
     Cause(
@@ -14,6 +14,7 @@ CAUSES = (
         "pass over a batch takes the policy further than the surrogate objective holds; the KL jumps, entropy "
         "falls, and the score rises and breaks down, or never rises.",
         predicts={
+            **HACKED,
             "one-step-moves-weights-far": USUALLY,
             "far-in-first-pass": USUALLY,
             "kl-jumps": USUALLY,
@@ -46,7 +47,7 @@ CAUSES = (
         ),
         why="The clipped objective is a good model only near the policy that sampled.",
         would_overturn="A tenth of the learning rate leaves distance per update and score as they are.",
-        leads_to=("H7", "E1", "N1", "A1", "C2"),
+        leads_to=("E1", "N1", "A1", "C2", *HACKS),
         references="Huang et al. 2022, 37 implementation details; Huang et al. 2024 (arXiv 2403.17031); trl issue 204.",
     ),
     Cause(
@@ -92,6 +93,7 @@ CAUSES = (
         what="Each batch is gone over so often, or in so many small minibatches, that the last passes learn from "
         "samples of a policy long gone. The first pass is calm; distance and clipped share grow with each.",
         predicts={
+            **HACKED,
             "distance-grows-over-epochs": USUALLY,
             "many-epochs": ALWAYS,
             "POL011": USUALLY,
@@ -113,7 +115,7 @@ CAUSES = (
         ),
         why="The ratio corrects for a small difference of policies; after many passes it is clipped nearly everywhere.",
         would_overturn="With two epochs and as many updates in all the score is no better.",
-        leads_to=("H1", "E1", "C1"),
+        leads_to=("E1", "C1", *HACKS),
         references="Huang et al. 2022, 37 implementation details; Entropy-Mechanism issue 20.",
     ),
     Cause(

@@ -1,6 +1,6 @@
 """Causes in the reward model: what it learned, how its score is scaled and where it is read."""
 
-from regard.review.causes import ALWAYS, OFTEN, SOMETIMES, USUALLY, Cause, Change
+from regard.review.causes import ALWAYS, HACKED, HACKS, OFTEN, SOMETIMES, USUALLY, Cause, Change
 from regard.review.causes.data import CLIMBED, NOTHING_TO_GAIN
 
 CAUSES = (
@@ -17,6 +17,7 @@ CAUSES = (
         "the "
         "score rises and quality does not.",
         predicts={
+            **HACKED,
             "reward-model-weak": USUALLY,
             "few-training-pairs": ALWAYS,
             "RMD007": ALWAYS,
@@ -41,7 +42,7 @@ CAUSES = (
         ),
         why="Whatever stage 4 gains on this score is noise; below some 2,000 pairs no reward model is of use.",
         would_overturn="Twice as many pairs leave the accuracy on held-out pairs where it is.",
-        leads_to=("H1", "K2"),
+        leads_to=("K2", *HACKS),
         references="Gao, Schulman, Hilton 2022 (arXiv 2210.10760); Stiennon et al. 2020 (arXiv 2009.01325).",
     ),
     Cause(
@@ -55,6 +56,7 @@ CAUSES = (
         "on "
         "held-out pairs turns and rises, and margins grow without getting righter.",
         predicts={
+            **HACKED,
             "training-accuracy-far-above-held-out": ALWAYS,
             "few-training-pairs": SOMETIMES,
             "RMD007": SOMETIMES,
@@ -77,7 +79,7 @@ CAUSES = (
         ),
         why="The policy goes where the reward model is sure, and it is sure of what it learned by heart.",
         would_overturn="The held-out loss ends at its lowest value.",
-        leads_to=("R4", "H1"),
+        leads_to=("R4", *HACKS),
         references="Zhu et al. 2024 (arXiv 2401.16335); Ouyang et al. 2022 (arXiv 2203.02155).",
     ),
     Cause(
@@ -90,6 +92,7 @@ CAUSES = (
         what="In the comparisons the chosen text is mostly the longer one, out of haste or habit, or scores are summed "
         "over tokens. The reward model ranks by length before any policy is trained on it.",
         predicts={
+            **HACKED,
             "score-follows-length": ALWAYS,
             "shorter-chosen-misranked": USUALLY,
             "RMD006": USUALLY,
@@ -119,7 +122,7 @@ CAUSES = (
         would_overturn="Among responses of one length the score still orders them as people do, and the longer ones "
         "are "
         "better by people's judgement too.",
-        leads_to=("H2",),
+        leads_to=HACKS,
         references="Singhal et al. 2023 (arXiv 2310.03716); Chen et al. 2024, ODIN (arXiv 2402.07319).",
     ),
     Cause(
@@ -132,6 +135,7 @@ CAUSES = (
         what="Hard labels where people were divided, training on clear cases only, or too many epochs. Margins are too "
         "wide for what they know, so that a few odd responses get extreme scores.",
         predicts={
+            **HACKED,
             "reward-model-miscalibrated": USUALLY,
             "RMD005": OFTEN,
             "labels-surer-than-raters": ALWAYS,
@@ -151,7 +155,7 @@ CAUSES = (
         ),
         why="A margin that means what it says keeps the score from paying a fortune for a guess.",
         would_overturn="Dividing all margins by one fitted temperature changes nothing in calibration.",
-        leads_to=("R5", "H1"),
+        leads_to=("R5", *HACKS),
         references="Guo et al. 2017 (arXiv 1706.04599); Stiennon et al. 2020 (arXiv 2009.01325).",
     ),
     Cause(
@@ -165,6 +169,7 @@ CAUSES = (
         "model, "
         "the same KL coefficient is a hundred times weaker or stronger, and the critic chases huge targets.",
         predicts={
+            **HACKED,
             "score-deviation-off": OFTEN,
             "score-deviation-jumps": OFTEN,
             "RWD012": ALWAYS,
@@ -198,7 +203,7 @@ CAUSES = (
         ),
         why="The KL coefficient is in score units per nat: it means something only when the score has a unit.",
         would_overturn="Divided by their deviation on SFT samples, the scores train the same policy.",
-        leads_to=("K1", "K2", "C1", "C2"),
+        leads_to=("K1", "K2", "C1", "C2", *HACKS),
         references="Zheng et al. 2023 (arXiv 2307.04964); Ziegler et al. 2019 (arXiv 1909.08593).",
     ),
     Cause(
@@ -212,6 +217,7 @@ CAUSES = (
         "cut. The reward model is good in its own evaluation; in stage 4 its score depends on the other rows of the "
         "batch.",
         predicts={
+            **HACKED,
             "score-changes-when-alone": ALWAYS,
             "RWD010": ALWAYS,
             "score-worse-than-its-test": USUALLY,
@@ -232,7 +238,7 @@ CAUSES = (
         ),
         why="A score is of a text; whatever else stands in the batch must not matter.",
         would_overturn="Each response gets the same score alone as among others.",
-        leads_to=("R1", "H1"),
+        leads_to=("R1", *HACKS),
         references="Huang et al. 2024 (arXiv 2403.17031).",
     ),
     Cause(
@@ -246,6 +252,7 @@ CAUSES = (
         "score "
         "lies between prompts, and within a prompt it says little about which response is better.",
         predicts={
+            **HACKED,
             "score-depends-on-prompt": ALWAYS,
             "RWD015": ALWAYS,
             "score-deviation-off": USUALLY,
@@ -272,7 +279,7 @@ CAUSES = (
         why="What differs only between prompts cannot teach which response is better; it is noise in every advantage.",
         would_overturn="On pairs of responses to stage 4's own prompts the reward model is as right as on its test "
         "pairs.",
-        leads_to=("H1", "P7"),
+        leads_to=("P7", *HACKS),
         references="Bai et al. 2022 (arXiv 2204.05862); Ramé et al. 2024, WARM (arXiv 2401.12187).",
     ),
     Cause(
