@@ -55,12 +55,19 @@ def record(
 
 
 Case = tuple[str, dict[str, dict[str, Sequence[float]]], dict[str, Any], tuple[str, ...], tuple[str, ...]]
+
+
+def slipped(row: Any) -> bool:
+    """One response in forty, so that nearly all groups are of one score."""
+    return row["prompt_id"].endswith("0") and row["rollout_id"].endswith("0")
+
+
 CASES: list[Case] = [
     ("D1", {"rm": {AGREEMENT: [0.54], TEST: [0.56], TRUSTED: [0.66]}}, {}, (AGREEMENT, TRUSTED), ()),
     ("D2", {"rm": {TRUSTED: [0.24]}}, {"change": shifted("score", lambda row: -row["score"])}, (TRUSTED,), ("gold",)),
     ("D3", {}, {"change": shifted("prompt_id", lambda row: int(row["prompt_id"]) % 12)}, (), ("prompt_id", "prompt")),
-    ("D4", {"ppo": {ZERO: [0.9] * 24}}, {"change": shifted("score", lambda row: float(row["prompt_id"].endswith("0")))},
-     (ZERO,), ("response",)),
+    ("D4", {"ppo": {ZERO: [0.9] * 24}}, {"change": shifted("score", lambda row: 1.0 - slipped(row))}, (ZERO,),
+     ("response",)),
     ("D5", {}, {"change": lambda row, random: row | {
         "prompt_tokens": row["prompt_tokens"][:-1], "tokens": [5, *row["tokens"]]}}, (), ("prompt_tokens", "tokens")),
     ("D6", {"sft": {SFT_LOSS: [3.0, 2.3, 2.6, 3.2, 3.8]}, "ppo": {ENTROPY: list(np.linspace(0.9, 0.8, 24))}}, {},

@@ -74,9 +74,9 @@ CASES: list[tuple[str, Metrics, Change | None, dict[str, float], list[str]]] = [
      worse_grow, {}, ["length"]),
 ]  # fmt: skip
 """Cause, series and rollouts that differ from a healthy run, configuration, and what decides."""
-SURE = {"K1", "K2", "K5", "K6", "K7", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}
+SURE = {"K1", "K5", "K6", "K7", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}
 """Those whose evidence is enough to call them diagnosed; of P9 there is one sign only, and these records of
-K3, K4 and K8 lack the checks of step 0 and the hashes."""
+K3, K4 and K8 lack the checks of step 0 and the hashes, that of K2 the reward model, which may have little to tell."""
 
 
 def looked_at(make: object, path: Path) -> Review:

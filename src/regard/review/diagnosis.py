@@ -10,7 +10,7 @@ from regard.review.inference import DIAGNOSED, RIVAL, Posterior, infer, probabil
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, all_signs
 
-LISTED = 0.05
+LISTED = 0.04
 """Causes less likely than this, if there is one at all, are not listed, nor are those for which nothing speaks."""
 AT_MOST = 5
 TELLING = 0.3
