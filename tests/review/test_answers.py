@@ -37,6 +37,9 @@ def test_gain_is_in_deviations_among_the_first() -> None:
     assert gain is not None
     assert (gain.size, gain.error) == (pytest.approx(1.5), pytest.approx(0.125**0.5 / 2))
     assert answers.gain("flat") is None and answers.gain("score") is None
+    gold[-300:] = np.nan
+    unjudged = Answers(sample(["a"] * number, [f"text {i}" for i in range(number)], gold=gold))
+    assert unjudged.gain("gold") is None, "the last were not judged"
 
 
 def test_what_a_noisy_judge_values_is_not_called_overpaid() -> None:

@@ -177,16 +177,17 @@ class Answers:
         return Surge(p, q, (q - p) / max(error, 1e-12))
 
     def gain(self, column: str) -> Gain | None:
-        """None where the record has no such column, or it is constant among the first responses."""
+        """None where the first or the last responses have hardly any value of it, or it is constant among the first."""
         if not self.sample.has(column):
             return None
-        first, last = (self.sample.numbers[column][rows] for rows in (self.early, self.late))
-        variance = float(np.nanvar(first))
-        if variance <= 0:
+        values = self.sample.numbers[column]
+        first, last = (values[rows & np.isfinite(values)] for rows in (self.early, self.late))
+        if min(len(first), len(last)) < LEAST_ROWS or first.var() <= 0:
             return None
+        variance = float(first.var())
         deviation = float(np.sqrt(max(variance - self.noise(column), LEAST_SIGNAL * variance)))
-        error = float(np.sqrt(sum(np.nanvar(part) / np.isfinite(part).sum() for part in (first, last))))
-        return Gain(float(np.nanmean(last) - np.nanmean(first)) / deviation, error / deviation)
+        error = float(np.sqrt(first.var() / len(first) + last.var() / len(last)))
+        return Gain(float(last.mean() - first.mean()) / deviation, error / deviation)
 
     def pooled_variety(self) -> tuple[float, float]:
         """Distinct word pairs over all of the first responses, and over as many pairs of the last."""

@@ -40,6 +40,7 @@ HACKED = dict.fromkeys(
      "length-surge", "repetition-surge"),
     0.15,
 )  # fmt: skip
+"""How surely such a fault brings what shows these, before the lab has counted it; entries that know better say so."""
 MUST = 1.0
 """The cause is not there without it, by what the cause is: no reference moves while its hash stays."""
 
