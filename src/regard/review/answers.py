@@ -184,8 +184,7 @@ class Answers:
         first, last = (values[rows & np.isfinite(values)] for rows in (self.early, self.late))
         if min(len(first), len(last)) < LEAST_ROWS or first.var() <= 0:
             return None
-        variance = float(first.var())
-        deviation = float(np.sqrt(max(variance - self.noise(column), LEAST_SIGNAL * variance)))
+        deviation = _without_noise(first, self.noise(column))
         error = float(np.sqrt(first.var() / len(first) + last.var() / len(last)))
         return Gain(float(last.mean() - first.mean()) / deviation, error / deviation)
 
@@ -212,9 +211,7 @@ class Answers:
         if not self.sample.has(column):
             return None
         centred = self.centre(self.sample.numbers[column], rows)
-        variance = float(np.nanvar(centred))
-        noise = self.noise(column) * self._left(rows)
-        deviation = np.sqrt(max(variance - noise, LEAST_SIGNAL * variance))
+        deviation = _without_noise(centred, self.noise(column) * self._left(rows))
         return centred / deviation if deviation > 0 else None
 
     def _left(self, rows: Bools) -> float:
@@ -399,6 +396,12 @@ class Answers:
         order: list[int] = rows[np.lexsort((-score, -feature[rows].astype(np.float64)))].tolist()
         names = self.sample.texts["rollout_id"]
         return tuple(names[i] for i in order[:number] if names[i])
+
+
+def _without_noise(values: Floats, noise: float) -> float:
+    """Standard deviation, NaN left out, less that of noise with this variance."""
+    variance = float(np.nanvar(values))
+    return float(np.sqrt(max(variance - noise, LEAST_SIGNAL * variance)))
 
 
 def _without(values: Floats, others: Sequence[Floats]) -> Floats:

@@ -50,6 +50,7 @@ DIAGNOSED = 0.6
 RIVAL = 0.15
 """… and if no other is as likely in its place of which the record does not hold what would set it apart."""
 SMALL = 1e-4
+"""Sets of roots less likely than this are not kept."""
 
 Observations = Mapping[str, bool | None]
 """Detector code or sign name to whether it holds; None where the record does not decide it."""

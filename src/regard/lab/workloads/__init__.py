@@ -1,5 +1,5 @@
 """The tasks of the lab. Likelihoods of the review are counted on `facts` and `sorting`, which was held out until it was
-measured; no rule has seen `orders`."""
+measured; no rule had seen `orders` when that was."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload
