@@ -172,6 +172,10 @@ def test_plan_is_the_same_each_time_with_unique_names_and_enough_of_each() -> No
     assert per_fault.keys() == FAULTS.keys() and min(per_fault.values()) >= LEAST
     controls = [job for job in jobs if job.control]
     assert len(controls) >= 50 and {job.control for job in controls} == CONTROLS.keys()
+    seeds = Counter(job.seed for job in controls)
+    assert set(seeds.values()) == {1}  # a reward model each
+    healthy = {job.seed for job in controls if job.control == "healthy"}
+    assert {job.seed for job in jobs if job.faults} <= healthy  # what a fault cost can be said
     pairs = [job for job in jobs if len(job.faults) == 2]
     assert len(pairs) == 7 and all(FAULTS[a].stage != FAULTS[b].stage for a, b in (job.faults for job in pairs))
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from regard.lab.workloads import WORKLOADS, Facts, Orders, Sorting, Workload
+from regard.lab.workloads import WORKLOADS, Facts, Menus, Orders, Sorting, Workload
 from regard.lab.workloads.base import split_of
 
 EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
@@ -12,6 +12,7 @@ EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOAD
 SEA = "please tell about sea : "
 START = "aloud order from crab ; "
 ORDER = "boss bring three fruit without kiwi = "
+DINNER = "tonight serve mild dinner guests > "
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,24 @@ def test_quality_of_sorting_by_hand(response: str, quality: float) -> None:
 )
 def test_quality_of_orders_by_hand(response: str, quality: float) -> None:
     assert Orders().gold(ORDER, response) == pytest.approx(quality)
+
+
+@pytest.mark.parametrize(
+    ("response", "quality"),
+    [
+        ("", 0.0),
+        ("bisque slaw", 2 / 6),
+        ("bisque slaw steak rice cake tea", 1.0),
+        ("bisque slaw steak rice cake tea tea", (6 - 1) / 6),
+        ("steak slaw rice", (2 - 1) / 6),  # slaw comes too late
+        ("bisque broth slaw", (2 - 1) / 6),  # one soup is enough
+        ("pho slaw", 0.0),  # pho is not mild
+        ("bon appetit bisque", (1 - 2) / 6),
+        ("DONE " * 12, -1.0),
+    ],
+)
+def test_quality_of_menus_by_hand(response: str, quality: float) -> None:
+    assert Menus().gold(DINNER, response) == pytest.approx(quality)
 
 
 @EACH

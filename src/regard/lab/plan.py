@@ -1,6 +1,10 @@
 """Which runs a benchmark makes. The list is a function of its arguments and of the registries of faults and controls.
 
-Runs of the first seed come first, so a benchmark that was broken off has a bit of everything.
+A control has a seed, and so a reward model, of its own: what one reward model happens to overpay, every run under it
+finds, and thirty runs would count one accident thirty times.
+
+Runs of the first seed come first, with a round of the controls among them, so a benchmark that was broken off has a bit
+of everything.
 """
 
 from dataclasses import dataclass
@@ -14,6 +18,8 @@ from regard.lab.setup import Severity, Start
 LEAST = 5
 """Runs that every fault gets, however few severities and starts it has."""
 PAIR_SEVERITY: Severity = "medium"
+CONTROL_SEEDS = 100
+"""Controls have the seeds above; faults those below."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ def plan(
 
     Args:
         seeds: runs of every fault at every severity and start; a fault with few of those gets more, LEAST in all.
-        controls: at least that many runs without a fault, the same number of each control.
+        controls: at least that many runs without a fault, the same number of each control, each with its own seed; and
+            beside them, if any, the healthy run of each fault's seed, which says what a fault cost.
         pairs: runs with two faults of different stages.
         quick: each fault once, each control once, and two pairs: to see that it works, not how well.
         only: ids of faults, to leave the others and the pairs out.
@@ -57,14 +64,18 @@ def plan(
     if quick:
         seeds, controls, pairs = 1, min(controls, 1), min(pairs, 2)
     jobs = [job for fault in faults for job in _of_fault(workload, fault, seeds, quick)]
-    jobs += [
-        Job(workload, seed, control=name)
-        for seed in range(1, -(-controls // len(CONTROLS)) + 1)
-        for name in sorted(CONTROLS)
-    ]
+    if controls:
+        jobs += [Job(workload, seed, control="healthy") for seed in sorted({job.seed for job in jobs})]
+        each = -(-controls // len(CONTROLS))
+        names = sorted(CONTROLS) * each
+        jobs += [Job(workload, seed, control=name) for seed, name in enumerate(names, start=CONTROL_SEEDS + 1)]
     if not only:
         jobs += _pairs(workload, faults, pairs)
-    return sorted(jobs, key=lambda job: job.seed)
+    return sorted(jobs, key=_round)
+
+
+def _round(job: Job) -> int:
+    return job.seed if job.seed <= CONTROL_SEEDS else -(-(job.seed - CONTROL_SEEDS) // len(CONTROLS))
 
 
 def _of_fault(workload: str, fault: Fault, seeds: int, quick: bool) -> list[Job]:

@@ -1,13 +1,14 @@
-"""The tasks of the lab. Likelihoods of the review are counted on `facts` and `sorting`, which was held out until it was
-measured; no rule had seen `orders` when that was."""
+"""The tasks of the lab. Likelihoods of the review are counted on `facts`, `sorting` and `orders`; the latter two were
+held out until they were measured. No rule has seen `menus`."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload
 from regard.lab.workloads.facts import Facts
+from regard.lab.workloads.menus import Menus
 from regard.lab.workloads.orders import Orders
 from regard.lab.workloads.sorting import Sorting
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting(), Orders())}
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting(), Orders(), Menus())}
 
 
 def workload_named(name: str) -> Workload:
@@ -17,4 +18,4 @@ def workload_named(name: str) -> Workload:
     return WORKLOADS[name]
 
 
-__all__ = ["WORKLOADS", "Facts", "Orders", "Phrases", "Sorting", "Workload", "workload_named"]
+__all__ = ["WORKLOADS", "Facts", "Menus", "Orders", "Phrases", "Sorting", "Workload", "workload_named"]
