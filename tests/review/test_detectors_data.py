@@ -14,7 +14,7 @@ from regard.runlog.reader import RunLog
 AGREEMENT, TRUSTED, TEST = "rm/rater_agreement/mean", "rm/accuracy_trusted/mean", "rm/accuracy_test/mean"
 PAIRS, SHORTER, ECE = "rm/pairs_test/count", "rm/accuracy_shorter_chosen/mean", "rm/ece/value"
 DATA, EPOCHS, RM_STD = "data/pairs/count", "data/epochs/count", "rm/score/std"
-SCORE_STD, SCALE = "score/reward_model/std", "score/reward_scale/value"
+SCORE_STD, SCALE, MAIN = "score/reward_model/std", "score/reward_scale/value", "score/main_component/mean"
 ALONE, SFT_LOSS, ZERO = "invariant/score_alone_max_diff/value", "loss/sft_eval/mean", "group/zero_std/frac"
 
 Build = Callable[[Path], RunLog]
@@ -84,6 +84,9 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("RWD012", Fired, "twenty times", ppo({SCORE_STD: [20.0] * 5, SCALE: [1.0]}, {RM_STD: [1.0]})),
     ("RWD012", Fired, "a twentieth", ppo({SCORE_STD: [0.05] * 5, SCALE: [1.0]}, {RM_STD: [1.0]})),
     ("RWD012", Fired, "jumps", ppo({SCORE_STD: LATE_JUMP, SCALE: [1.0]})),
+    ("RWD012", Clear, "a bonus jumps, the main part does not",
+     ppo({SCORE_STD: LATE_JUMP, SCALE: [1.0]}, rollouts=groups(bonus(20, 3.0)), steps=20)),
+    ("RWD012", Clear, "a third as wide", ppo({SCORE_STD: [0.33] * 5, SCALE: [1.0]}, {RM_STD: [1.0]})),
     ("RWD012", Clear, "divided, so the same", ppo({SCORE_STD: [1.0] * 5, SCALE: [20.0]}, {RM_STD: [20.0]})),
     ("RWD012", Clear, "one high point", ppo({SCORE_STD: [1.0] * 12 + [9.0] + [1.0] * 12})),
     ("RWD012", CannotTell, "short and alone", ppo({SCORE_STD: [20.0] * 5})),
@@ -93,8 +96,10 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("RWD013", CannotTell, "no test", ppo({}, rollouts=groups())),
     ("RWD013", CannotTell, "one response a prompt", ppo({}, TESTED, rollouts=groups(prompts=64, size=1))),
     ("RWD014", Fired, "bonus", ppo({}, rollouts=groups(bonus(20, -1.0)), steps=20)),
+    ("RWD014", Fired, "nearly all of it", ppo({}, rollouts=groups(bonus(20, 0.35)), steps=20)),
     ("RWD014", Clear, "the task rises too", ppo({}, rollouts=groups(bonus(20, 3.0)), steps=20)),
-    ("RWD014", CannotTell, "one number", ppo({}, rollouts=groups(), steps=20)),
+    ("RWD014", Clear, "one number", ppo({}, rollouts=groups(), steps=20)),
+    ("RWD014", CannotTell, "the parts are missing", ppo({MAIN: [1.0] * 5}, rollouts=groups(), steps=20)),
     ("RWD015", Fired, "prejudice", ppo({}, rollouts=groups(shifted("score", lambda row: row["gold"] + offset(row))))),
     ("RWD015", Clear, "usual", ppo({}, rollouts=groups())),
     ("RWD015", CannotTell, "no judge",

@@ -12,6 +12,7 @@ from test_detectors_data import (
     ECE,
     EPOCHS,
     LATE_JUMP,
+    MAIN,
     PAIRS,
     RM_STD,
     SCALE,
@@ -156,12 +157,16 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("score-deviation-off", False, "", ppo({SCORE_STD: [0.9] * 5, SCALE: [3.0]}, {RM_STD: [3.0]})),
     ("score-deviation-off", None, "", ppo({SCORE_STD: [4.0] * 5, SCALE: [1.0]})),
     ("score-deviation-jumps", True, "", ppo({SCORE_STD: LATE_JUMP})),
+    ("score-deviation-jumps", False, "a bonus",
+     ppo({SCORE_STD: LATE_JUMP}, rollouts=groups(bonus(20, 3.0)), steps=20)),
     ("score-deviation-jumps", False, "falls", ppo({SCORE_STD: list(np.linspace(1.0, 0.3, 40))})),
     ("score-deviation-jumps", False, "one high point", ppo({SCORE_STD: [1.0] * 15 + [9.0] + [1.0] * 15})),
     ("score-deviation-jumps", None, "", ppo({SCORE_STD: [1.0] * 5})),
     ("bonus-drives-score", True, "", ppo({}, rollouts=groups(bonus(20, -1.0)), steps=20)),
     ("bonus-drives-score", False, "", ppo({}, rollouts=groups(bonus(20, 3.0)), steps=20)),
-    ("bonus-drives-score", None, "", ppo({}, rollouts=groups(), steps=20)),
+    ("bonus-drives-score", False, "no sum", ppo({}, rollouts=groups(), steps=20)),
+    ("bonus-drives-score", None, "", ppo({MAIN: [1.0] * 5}, rollouts=groups(), steps=20)),
+    ("bonus-drives-score", None, "no rollouts", ppo({})),
 ]  # fmt: skip
 
 

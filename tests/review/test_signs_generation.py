@@ -1,10 +1,11 @@
 """Signs of value, sampler, number formats, restarts and DPO: yes, no and unknown."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support_record import make_record
+from support_record import Row, make_record
 from support_sampler import Build, drawn, ramp, stage_4, wobble
 
 from regard.review.facts import Facts
@@ -60,6 +61,14 @@ def end_at_cap(logprob: float) -> Build:
     return stage_4(rows=drawn(logprobs=last))
 
 
+def first_values(off: float) -> Callable[[int], list[Row]]:
+    """Values that are off by so many deviations of the returns at first, and right later."""
+    return drawn(
+        returns=lambda row, random: random.normal(size=row["length"]).tolist(),
+        values=lambda row, random: [off if row["policy_version"] == 1 else one for one in row["returns"]],
+    )
+
+
 def default(share: float) -> Build:
     return stage_4(rows=drawn(score=lambda row, random: 0.0 if random.random() < share else row["score"]))
 
@@ -70,6 +79,9 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("value-explains-nothing", True, "", stage_4({EV: [0.0] * 40})),
     ("value-explains-nothing", False, "", stage_4({EV: ramp(0, 0.7)})),
     ("value-explains-nothing", None, "never logged", stage_4({EV: [float("nan")] * 40})),
+    ("value-wrong-at-first", True, "", stage_4(rows=first_values(2.0))),
+    ("value-wrong-at-first", False, "", stage_4(rows=first_values(0.0))),
+    ("value-wrong-at-first", None, "", stage_4(rows=SAME)),
     ("value-off-level", True, "", stage_4({MEAN: [5.0] * 40, RETURNS: [1.0] * 40, SPREAD: [1.0] * 40})),
     ("value-off-level", False, "", stage_4({MEAN: ramp(0, 1), RETURNS: [1.0] * 40, SPREAD: [1.0] * 40})),
     ("value-off-level", None, "", stage_4({MEAN: [5.0] * 40})),
@@ -166,6 +178,8 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("default-score-hides-quality", None, "", stage_4(rows=drawn(drop=["gold"]))),
     ("gradients-not-finite", True, "", stage_4({GRAD: [INF, 1.0, 1.0]})),
     ("gradients-not-finite", True, "counted", stage_4({SKIPPED: [0.0, 1.0, 1.0]})),
+    ("gradients-not-finite", True, "none ever was", stage_4({GRAD: [INF, INF, INF]})),
+    ("gradients-not-finite", None, "never logged", stage_4({GRAD: [float("nan")] * 3})),
     ("gradients-not-finite", False, "", stage_4(QUIET)),
     ("gradients-not-finite", None, "", EMPTY),
     ("ratio-explodes-before-nan", True, "", stage_4({GRAD: [1.0] * 9 + [500.0, INF]})),

@@ -257,7 +257,7 @@ def withhold(cause: Cause, run: RunLog) -> dict[str, Any]:
     Returns:
         status: "withheld"; "no decider" where nothing that sets the cause apart was seen in the first place; "cannot"
             where a sign holds whatever is taken away. For the first also what was `removed`, the `verdict`, the ids
-            that are still `diagnosed`, and the `first` cause.
+            that are still `diagnosed`, the `first` cause, and what was `seen`.
     """
     held, data = decisive(cause, run)
     if not held:
@@ -272,4 +272,5 @@ def withhold(cause: Cause, run: RunLog) -> dict[str, Any]:
         "verdict": result.verdict,
         "diagnosed": [one.cause.id for one in result.causes if one.status == "diagnosed"],
         "first": result.causes[0].cause.id if result.causes else None,
+        "seen": dict(result.posterior.seen),
     }

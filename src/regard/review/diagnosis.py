@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from regard.review.causes import Cause, all_causes
 from regard.review.facts import Facts
-from regard.review.inference import DIAGNOSED, RIVAL, Posterior, infer, probability
+from regard.review.inference import DIAGNOSED, RIVAL, UPSTREAM, Posterior, infer, probability
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, all_signs
 
@@ -124,6 +124,19 @@ def unseen(cause: Cause, answers: Mapping[str, Answer]) -> tuple[str, ...]:
     return tuple(item for answer in deciders if answer.holds is None for item in answer.missing)
 
 
+def rivals(cause: Cause, posterior: Posterior, answers: Mapping[str, Answer]) -> list[Cause]:
+    """Causes that may be at the root in place of this one. One that it may follow from is a rival already where it is
+    hardly likely, since it brings the very evidence for this one; but not of what stands in the configuration."""
+    own = (one for one in cause.decided_by if one in all_signs() and all_signs()[one].configured)
+    chosen = any(answers[one].holds for one in own if one in answers)
+    others = [all_causes()[one] for one in posterior.causes if one != cause.id]
+    return [
+        one
+        for one in others
+        if posterior.instead(cause.id, one.id) >= (UPSTREAM if cause.id in one.leads_to and not chosen else RIVAL)
+    ]
+
+
 def _word(
     cause: Cause, posterior: Posterior, facts: Facts, answers: Mapping[str, Answer], symptoms: Mapping[str, Symptom]
 ) -> Diagnosis:
@@ -134,8 +147,7 @@ def _word(
     absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
     decided = any(answers[name].holds for name in cause.decided_by if name in answers)
     blind = [answers[name] for name in cause.decided_by if name in answers and answers[name].holds is None]
-    rivals = [other for other in posterior.causes if posterior.instead(cause.id, other) >= RIVAL]
-    lacking = [item for other in rivals for item in unseen(all_causes()[other], answers)]
+    lacking = [item for other in rivals(cause, posterior, answers) for item in unseen(other, answers)]
     begins = [answer.onset for answer in seen.values() if answer.onset]
     symptom_onset = min(begins, key=lambda onset: onset.step) if begins else None
     roots = [root for name in order if (root := seen[name].root)]

@@ -49,6 +49,8 @@ DIAGNOSED = 0.6
 """From this probability on a cause is called diagnosed, if something that sets it apart was seen."""
 RIVAL = 0.15
 """… and if no other is as likely in its place of which the record does not hold what would set it apart."""
+UPSTREAM = 0.002
+"""… nor, from this probability on, one that the cause may follow from: such a one would leave the same evidence."""
 SMALL = 1e-4
 """Sets of roots less likely than this are not kept."""
 

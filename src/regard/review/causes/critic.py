@@ -17,11 +17,12 @@ CAUSES = (
             "VAL002": USUALLY,
             "VAL001": USUALLY,
             "value-explains-nothing": USUALLY,
+            "value-wrong-at-first": OFTEN,
             "value-off-level": OFTEN,
             "value-beyond-scores": OFTEN,
             "value-clip-binds": SOMETIMES,
         },
-        decided_by=("VAL002", "VAL001", "value-off-level", "value-clip-binds"),
+        decided_by=("VAL002", "VAL001", "value-wrong-at-first", "value-off-level", "value-clip-binds"),
         look_alikes={
             "C2": "There the value was good and its loss grows; here the loss is high from the start and flat.",
             "R5": "There the loss falls in proportion once the mean score is taken off the scores.",

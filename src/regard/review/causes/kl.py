@@ -216,7 +216,7 @@ CAUSES = (
         ),
         why="As a reward the KL acts through the advantage, with the gradient of the KL itself.",
         would_overturn="The KL at the end falls with every step of the coefficient in a sweep of three.",
-        leads_to=("K1", "E1", "A1", *HACKS),
+        leads_to=("K1", "E1", "A1", "P1", *HACKS),
         references="Schulman 2020 (joschu.net/blog/kl-approx.html); SkyRL issues 805 and 1340; arXiv 2512.21852.",
     ),
     Cause(
@@ -345,7 +345,7 @@ CAUSES = (
         ),
         why="KL to a model that follows measures a step, not a distance, and a larger coefficient does not help.",
         would_overturn="The reference's hash is the same before and after, and the same text keeps its probability.",
-        leads_to=("K1", *HACKS),
+        leads_to=HACKS,
         references="Control RR of the case studies; published runs with a KL of exactly 0.",
     ),
 )

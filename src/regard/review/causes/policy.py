@@ -115,7 +115,7 @@ CAUSES = (
         ),
         why="The ratio corrects for a small difference of policies; after many passes it is clipped nearly everywhere.",
         would_overturn="With two epochs and as many updates in all the score is no better.",
-        leads_to=("E1", "C1", *HACKS),
+        leads_to=("E1", "C1", "A1", *HACKS),
         references="Huang et al. 2022, 37 implementation details; Entropy-Mechanism issue 20.",
     ),
     Cause(
@@ -230,6 +230,10 @@ CAUSES = (
             "kl-jumps": SOMETIMES,
             "RWD013": SOMETIMES,
             "score-falls-back": SOMETIMES,
+            "value-swings": OFTEN,
+            "VAL003": SOMETIMES,
+            "VAL001": SOMETIMES,
+            "VAL002": SOMETIMES,
         },
         decided_by=("few-rollouts",),
         look_alikes={
@@ -242,7 +246,7 @@ CAUSES = (
         ),
         why="The noise of a mean falls with the root of the number.",
         would_overturn="With eight times the responses an update the slope of the score is as uncertain as before.",
-        leads_to=("P5", "E2"),
+        leads_to=("P5", "E2", "C2"),
         references="Huang et al. 2024 (arXiv 2403.17031): 512 responses; lm-human-preferences asserts eight and more.",
     ),
     Cause(

@@ -98,6 +98,9 @@ CAUSES = (
             "RMD006": USUALLY,
             "chosen-mostly-longer": USUALLY,
             "labels-below-trusted": SOMETIMES,
+            "trusted-accuracy-below-half": SOMETIMES,
+            "score-against-gold-at-start": SOMETIMES,
+            "raters-disagree": SOMETIMES,
             "reward-model-weak": SOMETIMES,
             "score-pays-length": USUALLY,
             "RWD002": OFTEN,
@@ -122,7 +125,7 @@ CAUSES = (
         would_overturn="Among responses of one length the score still orders them as people do, and the longer ones "
         "are "
         "better by people's judgement too.",
-        leads_to=HACKS,
+        leads_to=("D1", "D2", *HACKS),
         references="Singhal et al. 2023 (arXiv 2310.03716); Chen et al. 2024, ODIN (arXiv 2402.07319).",
     ),
     Cause(
@@ -224,6 +227,9 @@ CAUSES = (
             "RWD013": OFTEN,
             "score-follows-length": USUALLY,
             "score-pays-length": OFTEN,
+            "length-surge": OFTEN,
+            "RWD002": OFTEN,
+            "length-explains-gain": OFTEN,
             **CLIMBED,
         },
         decided_by=("score-changes-when-alone",),
@@ -312,7 +318,7 @@ CAUSES = (
         ),
         why="The policy follows the cheapest reward; a bonus under a condition is not cheaper than the task.",
         would_overturn="Without the bonus the main part rises no faster.",
-        leads_to=("H5", "H4"),
+        leads_to=("R5", "H5", "H4"),
         references="",
     ),
 )  # fmt: skip

@@ -16,6 +16,8 @@ SCORE, SCORE_MIN, SCORE_MAX = "score/reward_model/mean", "score/reward_model/min
 CLIPPED = "clip/value/frac"
 MOVED = ("kl/old_new_k2/mean", "kl/old_new_k2/unmasked_mean")
 LEAST = 10
+WRONG_AT_FIRST = 2.0
+"""A head that starts at zero is off by 1.0 to 1.7 in the lab, a random one of the policy's size by 2.1 to 39."""
 SPARE = 0.15
 """The first share of a run, in which every new value head is wrong."""
 
@@ -45,6 +47,26 @@ def value_explains_nothing(facts: Facts) -> Answer:
     late = float(np.median(reading.values[len(reading.values) // 2 :]))
     text = f"Explained variance is {late:.2g} in the last half of the run."
     return yes(text) if late < 0.05 else no(text)
+
+
+@sign("value-wrong-at-first")
+def value_wrong_at_first(facts: Facts) -> Answer:
+    """On the first responses, before any update, the value is off by twice what the mean return would cost, or more."""
+    sample = facts.rollouts
+    if sample is None or not sample.has("values", "returns") or sample.steps[0] > 1:
+        return unknown("The first values and returns are not recorded.", "rollouts: values", "rollouts: returns")
+    values, returns = sample.per_token["values"], sample.per_token["returns"]
+    if len(values.values) != len(returns.values):
+        return unknown("Values and returns are not of the same tokens.", "rollouts: values", "rollouts: returns")
+    there = sample.steps[values.rows] == sample.steps[0]
+    values, returns = values.values[there], returns.values[there]
+    good = np.isfinite(values) & np.isfinite(returns)
+    spread = float(np.var(returns[good])) if good.any() else 0.0
+    if not spread > 0:
+        return unknown("The first returns do not vary.", "rollouts: returns")
+    factor = float(np.mean((values[good] - returns[good]) ** 2)) / spread
+    text = f"The first values are off by {factor:.2g} times what the mean return would cost."
+    return yes(text) if factor > WRONG_AT_FIRST else no(text)
 
 
 @sign("value-off-level")

@@ -75,13 +75,17 @@ def priced(
 
 
 def flag_paid(facts: Facts, names: tuple[str, ...], what: str) -> Answer:
-    """Whether responses with one of these flags became frequent, and the score overpays them."""
+    """Whether responses with one of these flags became frequent, and the score overpays them. Not known where none did
+    and a phrase that is in no list is overpaid: what it says, only a reader can tell."""
     answers = texts_of(facts)
     if isinstance(answers, Answer):
         return answers
     feature = np.logical_or.reduce([answers.flags[name] for name in names])
     surge = answers.surge(feature)
     if not surge.large:
+        paid = answers.paid_phrase if names != ("other script",) else None
+        if paid is not None and paid.holds:
+            return unknown(f"“{paid.name}” is paid for and in no list; is it {what}?", f"a reader of “{paid.name}”")
         return no(f"{what}: {surge.before:.1%} of the first responses, {surge.after:.1%} of the last.")
     scored = priced_of(facts)
     if isinstance(scored, Answer):

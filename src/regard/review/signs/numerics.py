@@ -24,13 +24,12 @@ def gradients_not_finite(facts: Facts) -> Answer:
     stage = facts.policy
     norm = stage.metrics.get(GRADIENT) if stage else None
     count = stage.metrics.get(NONFINITE) if stage else None
-    if norm is None and count is None:
+    if count is None and (norm is None or np.isnan(norm.values).all()):
         return unknown("Neither the gradient norm nor a count of updates that were skipped is logged.", GRADIENT)
     bad = {int(s) for s in count.steps[count.values > 0]} if count is not None else set[int]()
-    if norm is not None and np.isfinite(norm.values).any():  # NaN before the first number means not logged
-        first = int(np.argmax(np.isfinite(norm.values)))
-        late = np.arange(len(norm.values)) > first
-        bad |= {int(s) for s in norm.steps[np.isinf(norm.values) | (np.isnan(norm.values) & late)]}
+    if norm is not None:
+        logged = np.maximum.accumulate(~np.isnan(norm.values))  # NaN before the first number means not logged
+        bad |= {int(s) for s in norm.steps[logged & ~np.isfinite(norm.values)]}
     if not bad:
         return no("Every gradient was finite.")
     at = min(bad)

@@ -9,12 +9,13 @@ from regard.review.outcome import Onset
 from regard.review.ranking import Concordance, between_groups, concordance, start_rows
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.data import AGREEMENT, PAIRS, TEST, TRUSTED, accuracy_error, last
-from regard.review.statistics import first_of, smooth
+from regard.review.statistics import Reading, first_of, smooth
 from regard.runlog.sample import RolloutSample
 
 TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
 DATA, EPOCHS, LONGER = "data/pairs/count", "data/epochs/count", "data/pairs_chosen_longer/frac"
 SCORE_STD, SCALE, RM_STD = "score/reward_model/std", "score/reward_scale/value", "rm/score/std"
+MAIN = "score/main_component/mean"
 UNANIMOUS = "data/pairs_unanimous/frac"
 ALONE, ECE = "invariant/score_alone_max_diff/value", "rm/ece/value"
 
@@ -39,7 +40,7 @@ def reward_model_weak(facts: Facts) -> Answer:
     return yes(text) if accuracy < 0.6 else no(text)
 
 
-@sign("few-training-pairs")
+@sign("few-training-pairs", configured=True)
 def few_training_pairs(facts: Facts) -> Answer:
     """The reward model saw fewer than 1,000 different comparisons."""
     pairs = last(facts.rm, DATA)
@@ -180,17 +181,33 @@ def score_changes_when_alone(facts: Facts) -> Answer:
 # Scale
 
 
+def spread_of_score(facts: Facts, least: int = 1) -> Reading | None:
+    """Deviation of the scores by step; of a score that is a sum with its parts recorded, of the main part."""
+    sample = facts.rollouts
+    if sample is None or not sample.has("score", "main_score"):
+        return first_of(facts.policy, (SCORE_STD,), least) if facts.policy else None
+    main = sample.numbers["main_score"]
+    if not (np.abs(sample.numbers["score"] - main) > 1e-6).any():
+        return first_of(facts.policy, (SCORE_STD,), least) if facts.policy else None
+    steps, means = sample.by_step(main)
+    _, squares = sample.by_step(main**2)
+    known = np.isfinite(means)
+    spread = np.sqrt(np.maximum(squares[known] - means[known] ** 2, 0.0))
+    return Reading("rollouts: main_score", steps[known], spread) if len(spread) >= least else None
+
+
 @sign("score-deviation-off")
 def score_deviation_off(facts: Facts) -> Answer:
-    """The first scores spread more than 2.5 times as wide, or as narrow, as the reward model's on its test texts."""
-    first, made = first_of(facts.policy, (SCORE_STD,)) if facts.policy else None, last(facts.rm, RM_STD)
+    """The first scores spread more than 2.5 times as wide as the reward model's on its test texts, or less than a
+    quarter."""
+    first, made = spread_of_score(facts), last(facts.rm, RM_STD)
     scale = last(facts.policy, SCALE)
     if first is None or made is None or scale is None or made <= 0:
         return unknown("The spread of the scores is not logged both for the test texts and in stage 4.",
                        RM_STD, SCORE_STD)  # fmt: skip
     value = float(np.median(first.values[:3])) * scale / made
     text = f"The first scores spread {value:.2f} times as wide as the reward model's on its test texts."
-    if 0.4 <= value <= 2.5:
+    if 0.25 <= value <= 2.5:
         return no(text)
     return yes(text, Onset(int(first.steps[0]), (0, int(first.steps[0]))), root=Onset(0, (0, int(first.steps[0]))))
 
@@ -198,7 +215,7 @@ def score_deviation_off(facts: Facts) -> Answer:
 @sign("score-deviation-jumps")
 def score_deviation_jumps(facts: Facts) -> Answer:
     """From one step to the next the spread of the scores grows to more than 2.5 times what it was, and stays there."""
-    reading = first_of(facts.policy, (SCORE_STD,), 12) if facts.policy else None
+    reading = spread_of_score(facts, 12)
     if reading is None:
         return unknown("The spread of the scores is not logged for twelve steps.", SCORE_STD)
     values, width = smooth(reading.values), 4
@@ -231,8 +248,8 @@ def parts_of_gain(sample: RolloutSample) -> Parts:
     """Whether bonuses pay for the rise of the score at the expense of the task, in tenths of the steps.
 
     Either more than 70 % of the gain from the first tenth to the last is not of the main part, which gained less than a
-    quarter of its first deviation; or the main part has lost a quarter of its first deviation since its best tenth, and
-    the bonuses gained as much or more.
+    quarter of its first deviation, or more than 90 %; or the main part has lost a quarter of that deviation since its
+    best tenth, and the bonuses gained as much or more.
     """
     score, main = sample.numbers["score"], sample.numbers["main_score"]
     spread, of_score = (float(np.nanstd(x[sample.early()])) for x in (main, score))
@@ -241,11 +258,19 @@ def parts_of_gain(sample: RolloutSample) -> Parts:
     gain, of_main = totals[-1] - totals[0], mains[-1] - mains[0]
     best = int(np.argmax(mains))
     lost, bonus = mains[best] - mains[-1], (totals[-1] - mains[-1]) - (totals[best] - mains[best])
-    if gain > 0.25 * of_score and of_main < 0.25 * spread and gain - of_main > 0.7 * gain:
+    little = max(0.25 * spread, 0.1 * gain)
+    if gain > 0.25 * of_score and of_main < little and gain - of_main > 0.7 * gain:
         return Parts(True, f"From the first tenth to the last the score gains {gain:.2f}, its main part {of_main:.2f}.",
                      gain, of_main)  # fmt: skip
     text = f"Since its best tenth, number {best + 1}, the main part lost {lost:.2f} and the bonuses gained {bonus:.2f}."
     return Parts(lost > 0.25 * spread and bonus >= lost, text, bonus - lost, -lost)
+
+
+def one_part(facts: Facts) -> bool:
+    """Whether the score is no sum: our own trainer would have recorded its main part in rollouts and metrics."""
+    sample, policy = facts.rollouts, facts.policy
+    recorded = sample is None or policy is None or "source" in facts.run.run or MAIN in policy.metrics
+    return not recorded and sample is not None and not np.isfinite(sample.numbers["main_score"]).any()
 
 
 @sign("bonus-drives-score")
@@ -253,6 +278,8 @@ def bonus_drives_score(facts: Facts) -> Answer:
     """The score is a sum, and what it gains is of its bonuses while the part that measures the task stands still, or
     falls from its best."""
     sample = facts.rollouts
+    if one_part(facts):
+        return no("The score is no sum: no main part is recorded.")
     if sample is None or not sample.has("score", "main_score"):
         return unknown("The parts of the score are not recorded.", "rollouts: main_score")
     found = parts_of_gain(sample)

@@ -8,11 +8,11 @@ The policy follows the cheapest part of a reward. Of the total alone nobody sees
 
 ## How it decides
 The run is cut into tenths. Either more than 70 % of the gain from the first to the last is outside the main part, which
-gained less than a quarter of its first deviation; or the main part lost a quarter of that since its best tenth and the
-bonuses gained as much: warning.
+gained less than a quarter of its first deviation, or more than 90 %; or the main part lost a quarter of that deviation
+since its best tenth and the bonuses gained as much: warning.
 
 ## When it cannot tell
-The parts of the score are not recorded.
+The parts of the score are not recorded. Our own trainer records the main part of a sum, so there its absence is clear.
 
 ## False alarms
 A format that is learned first, before the task: look again later in the run.
@@ -29,7 +29,7 @@ import numpy as np
 from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.signs.reward_model import parts_of_gain
+from regard.review.signs.reward_model import one_part, parts_of_gain
 from regard.runlog.reader import RunLog, StageLog
 
 NEEDS = ("rollouts: main_score",)
@@ -37,7 +37,10 @@ NEEDS = ("rollouts: main_score",)
 
 @detector("RWD014", "bonus-pays", "warning", POLICY_STAGES)
 def bonus_pays(run: RunLog, stage: StageLog) -> Outcome:
-    sample = Facts(run).rollouts
+    facts = Facts(run)
+    sample = facts.rollouts
+    if one_part(facts):
+        return Clear("The score is no sum: no main part is recorded.")
     if sample is None or not sample.has("score", "main_score"):
         return CannotTell("The parts of the score are not recorded.", NEEDS)
     found = parts_of_gain(sample)

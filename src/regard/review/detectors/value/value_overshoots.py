@@ -8,7 +8,8 @@ step to step by more than the returns spread.
 While it lasts, advantages are the value's own swings. The policy follows them, also where the value calms down later.
 
 ## How it decides
-In three steps or more the loss is above ten times ½·Var(return) and the mean value has moved, in that step or the one
+In three steps or more the loss is above ten times ½·Var(return), and above three times what it was of that in the
+first step, and the mean value has moved, in that step or the one
 before, by more than the standard deviation of the returns: warning. A spread below a tenth of its largest value counts
 as that tenth. Needs 10 points.
 
@@ -16,8 +17,8 @@ as that tenth. Needs 10 points.
 The value loss, the mean value or the spread of the returns is not logged.
 
 ## False alarms
-A new head that starts far from the returns comes nearer from one side; that is one long move, and costs at most as much
-as the start itself. A value that is wrong and stands still is VAL002.
+A new head that starts far from the returns costs most at the start, and swings as it comes nearer; hence the limit from
+the first step. A value that is wrong and stands still is VAL002.
 
 ## What to do
 A lower learning rate for the value; a clip on its loss; a smaller weight of its loss where it shares the policy's body.
@@ -33,7 +34,7 @@ from regard.review.registry import detector
 from regard.review.signs.critic import LOSS, PREDICTION, SPREAD, together
 from regard.runlog.reader import RunLog, StageLog
 
-FACTOR = 10.0
+FACTOR, TIMES_FIRST = 10.0, 3.0
 STEPS = 3
 
 
@@ -50,14 +51,15 @@ def value_overshoots(run: RunLog, stage: StageLog) -> Outcome:
         return CannotTell("The returns do not vary, so a constant is perfect.", (SPREAD,))
     factor = loss / (0.5 * spread**2)
     moved = np.concatenate([[0.0], np.abs(np.diff(value))]) > spread
-    far = np.flatnonzero((factor > FACTOR) & (moved | np.concatenate([[False], moved[:-1]])))
+    limit = max(FACTOR, TIMES_FIRST * float(factor[0]))
+    far = np.flatnonzero((factor > limit) & (moved | np.concatenate([[False], moved[:-1]])))
     if len(far) < STEPS:
         return Clear(f"The value loss is at most {factor.max():.2g} times that of a constant while the value moves.")
     first, last = int(far[0]), int(far[-1])
     return Fired(
         summary=f"In {len(far)} steps the value loss is up to {factor[far].max():.3g} times what predicting the mean "
         "return would cost, and the mean value jumps by more than the returns spread.",
-        evidence=(Evidence(LOSS, float(loss[far].max()), float(FACTOR * 0.5 * spread[first] ** 2), int(steps[first])),),
+        evidence=(Evidence(LOSS, float(loss[far].max()), float(limit * 0.5 * spread[first] ** 2), int(steps[first])),),
         onset=Onset(int(steps[first]), (int(steps[max(0, first - 2)]), int(steps[first]))),
         until=int(steps[last]),
         confidence=0.9,
