@@ -21,6 +21,7 @@ from test_signs_generation import (
     STEP,
     UPDATE,
     dpo,
+    first_values,
 )
 
 from regard.review import catalogue
@@ -39,16 +40,20 @@ def outage(first: int, last: int) -> Build:
     return stage_4(rows=rows)
 
 
+def runs_away(off: float) -> Build:
+    return stage_4({LOSS: ramp(40, 30), SPREAD: [1.0] * 40, PREDICTION: [4.0, -4.0] * 20}, rows=first_values(off))
+
+
 CASES: list[tuple[str, type, str, Build]] = [
     ("VAL002", Fired, "random", stage_4({LOSS: [6.0] * 40, SPREAD: [1.0] * 40})),
     ("VAL002", Fired, "by scores", stage_4({LOSS: [9.0] * 40, "score/reward_model/std": [1.0] * 40})),
     ("VAL002", Clear, "new head", stage_4({LOSS: ramp(6, 0.1), SPREAD: [1.0] * 40})),
     ("VAL002", Clear, "scores become all the same", stage_4({LOSS: ramp(0.3, 0.002), SPREAD: ramp(1, 0.001)})),
     ("VAL002", CannotTell, "no spread", stage_4({LOSS: [6.0] * 40})),
-    ("VAL003", Fired, "runs away and comes back", stage_4({LOSS: [0.5, *ramp(40, 0.1, 39)], SPREAD: [1.0] * 40,
+    ("VAL003", Fired, "runs away and comes back", stage_4({LOSS: ramp(40, 0.1), SPREAD: [1.0] * 40,
                                                            PREDICTION: [4.0, -4.0] * 20})),
-    ("VAL003", Clear, "swings, and was as wrong at first", stage_4({LOSS: ramp(40, 30), SPREAD: [1.0] * 40,
-                                                                    PREDICTION: [4.0, -4.0] * 20})),
+    ("VAL003", Clear, "swings, and was as wrong at first", runs_away(6.0)),
+    ("VAL003", Fired, "runs away in its first update", runs_away(0.0)),
     ("VAL003", Clear, "wrong and still", stage_4({LOSS: [40.0] * 40, SPREAD: [1.0] * 40, PREDICTION: [8.0] * 40})),
     ("VAL003", Clear, "a new head far off", stage_4({LOSS: [40.0, 8.0, *[0.4] * 38], SPREAD: [1.0] * 40,
                                                      PREDICTION: [0.0, 6.0, *[8.0] * 38]})),

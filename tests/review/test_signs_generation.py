@@ -61,12 +61,15 @@ def end_at_cap(logprob: float) -> Build:
     return stage_4(rows=drawn(logprobs=last))
 
 
-def first_values(off: float) -> Callable[[int], list[Row]]:
-    """Values that are off by so many deviations of the returns at first, and right later."""
-    return drawn(
-        returns=lambda row, random: random.normal(size=row["length"]).tolist(),
-        values=lambda row, random: [off if row["policy_version"] == 1 else one for one in row["returns"]],
-    )
+def first_values(off: float, level: float = 0.0) -> Callable[[int], list[Row]]:
+    """Values that are `level`, and at random off by so many deviations of the returns, at first, and right later."""
+
+    def values(row: Row, random: np.random.Generator) -> list[float]:
+        return (
+            (level + off * random.normal(size=row["length"])).tolist() if row["policy_version"] == 1 else row["returns"]
+        )
+
+    return drawn(returns=lambda row, random: random.normal(size=row["length"]).tolist(), values=values)
 
 
 def default(share: float) -> Build:
@@ -80,7 +83,8 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("value-explains-nothing", False, "", stage_4({EV: ramp(0, 0.7)})),
     ("value-explains-nothing", None, "never logged", stage_4({EV: [float("nan")] * 40})),
     ("value-wrong-at-first", True, "", stage_4(rows=first_values(2.0))),
-    ("value-wrong-at-first", False, "", stage_4(rows=first_values(0.0))),
+    ("value-wrong-at-first", False, "a head at zero", stage_4(rows=first_values(0.0))),
+    ("value-wrong-at-first", False, "off as a whole", stage_4(rows=first_values(0.0, level=9.0))),
     ("value-wrong-at-first", None, "", stage_4(rows=SAME)),
     ("value-off-level", True, "", stage_4({MEAN: [5.0] * 40, RETURNS: [1.0] * 40, SPREAD: [1.0] * 40})),
     ("value-off-level", False, "", stage_4({MEAN: ramp(0, 1), RETURNS: [1.0] * 40, SPREAD: [1.0] * 40})),

@@ -10,7 +10,7 @@ What is counted, and as what:
   but healthy; measurement oddity (the run is fine, its log is odd). Beside it the controls that get a diagnosed cause.
 - **recall**: positive runs with one planted fault, over all severities and starts, also where a mild fault did no harm.
 - **top-1, top-3**: the planted cause is the first, or among the first three, that the review lists. Over all runs with
-  one fault, so a run that is called healthy is a miss; `faults_flagged` has the same of the positive runs alone.
+  one fault, so a run that is called healthy is a miss; below it the same of the positive runs alone (`faults_flagged`).
 - **what the fault cost**: gold fell where the healthy run of the same seed ends more than 0.05 higher. A fault that the
   policy never met, or that its leash held, leaves nothing to find.
 - **stage**: the first cause sits in the stage (data, SFT, reward model, …) of the planted one.
@@ -240,6 +240,7 @@ def table(result: dict[str, Any]) -> str:
     """The result for a person."""
     scores = result["scores"]
     faults, controls, abstained = scores["faults"], scores["controls"], scores["abstention"]
+    flagged = scores["faults_flagged"]
     lines = [
         f"{', '.join(result['workloads'])}: {result['runs']['scored']} of {result['runs']['planned']} runs, "
         f"{result['faults']} faults, seeds {result['seeds'][0]} to {result['seeds'][-1]}, "
@@ -251,6 +252,8 @@ def table(result: dict[str, Any]) -> str:
             ["false positives", controls["all"]["positive"], "≤ 1 %"],
             ["top-1 root", faults["top1"], "≥ 85 %"],
             ["top-3 root", faults["top3"], "≥ 95 %"],
+            ["… top-1 of the runs called ill", flagged["top1"], ""],
+            ["… top-3 of the runs called ill", flagged["top3"], ""],
             ["stage of the first cause", faults["stage"], ""],
             ["onset of the root inside its interval", faults["onset"], "≥ 85 %"],
             ["no wrong cause without the deciding datum", abstained["no_wrong_cause"], "≥ 95 %"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
+from regard.errors import ConfigError
 from regard.lab.controls import CONTROLS
 from regard.lab.faults import Fault, faults_named
 from regard.lab.setup import Severity, Start
@@ -51,15 +52,20 @@ def plan(
     """The jobs of a benchmark.
 
     Args:
-        seeds: runs of every fault at every severity and start; a fault with few of those gets more, LEAST in all.
+        seeds: runs of every fault at every severity and start, at most CONTROL_SEEDS; a fault with few of those gets
+            more, LEAST in all.
         controls: at least that many runs without a fault, the same number of each control, each with its own seed; and
             beside them, if any, the healthy run of each fault's seed, which says what a fault cost.
         pairs: runs with two faults of different stages.
         quick: each fault once, each control once, and two pairs: to see that it works, not how well.
         only: ids of faults, to leave the others and the pairs out.
     Raises:
-        ConfigError: an id in `only` is not a fault.
+        ConfigError: an id in `only` is not a fault, or there are too many seeds.
     """
+    if seeds > CONTROL_SEEDS:
+        raise ConfigError(
+            f"Seeds above {CONTROL_SEEDS} are those of the controls. Give --seeds {CONTROL_SEEDS} or less."
+        )
     faults = faults_named(only)
     if quick:
         seeds, controls, pairs = 1, min(controls, 1), min(pairs, 2)

@@ -31,7 +31,9 @@ OVERPAID, TRUSTED = 0.3, 4.0
 """A feature is overpaid if the score values it by this many deviations more than gold does, with this t."""
 PHRASE_OVERPAID, PHRASE_BOUGHT = 0.75, 0.5
 """The same for a phrase, which nobody named before; and how many deviations of the mean score it must have bought, its
-gap times its spread: of all words the policy finds those that the reward model misjudges most."""
+gap times the rise of its share: of all words the policy finds those that the reward model misjudges most. In healthy
+runs of the lab they bought at most 0.19 under 102 reward models and up to 0.42 under another, planted markers 0.58 to
+4.6."""
 LEAST_TWINS, LEAST_SIGNAL = 8, 0.05
 """Responses that repeat another to the same prompt, from which on they say how noisy a judge is; and the share of a
 variance that is believed to be no noise in any case."""

@@ -32,6 +32,8 @@ def cause_doc(cause: Cause) -> str:
     lines += ["", "## What would overturn it", cause.would_overturn]
     if cause.leads_to:
         lines += ["", "## What follows from it", ", ".join(cause.leads_to)]
+    if cause.passes_for:
+        lines += ["", "## What it leaves the evidence of", ", ".join(cause.passes_for)]
     if cause.references:
         lines += ["", "## References", cause.references]
     return "\n".join(lines)

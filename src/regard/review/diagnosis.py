@@ -124,16 +124,12 @@ def unseen(cause: Cause, answers: Mapping[str, Answer]) -> tuple[str, ...]:
     return tuple(item for answer in deciders if answer.holds is None for item in answer.missing)
 
 
-def rivals(cause: Cause, posterior: Posterior, answers: Mapping[str, Answer]) -> list[Cause]:
-    """Causes that may be at the root in place of this one. One that it may follow from is a rival already where it is
-    hardly likely, since it brings the very evidence for this one; but not of what stands in the configuration."""
-    own = (one for one in cause.decided_by if one in all_signs() and all_signs()[one].configured)
-    chosen = any(answers[one].holds for one in own if one in answers)
-    others = [all_causes()[one] for one in posterior.causes if one != cause.id]
+def rivals(cause: Cause, posterior: Posterior) -> list[Cause]:
+    """Causes that may be at the root in place of this one. One that accounts for this one is a rival already where it
+    is hardly likely, since it brings the very evidence for it."""
+    others = (all_causes()[one] for one in posterior.causes if one != cause.id)
     return [
-        one
-        for one in others
-        if posterior.instead(cause.id, one.id) >= (UPSTREAM if cause.id in one.leads_to and not chosen else RIVAL)
+        one for one in others if posterior.instead(cause.id, one.id) >= (UPSTREAM if one.explains(cause.id) else RIVAL)
     ]
 
 
@@ -147,7 +143,7 @@ def _word(
     absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
     decided = any(answers[name].holds for name in cause.decided_by if name in answers)
     blind = [answers[name] for name in cause.decided_by if name in answers and answers[name].holds is None]
-    lacking = [item for other in rivals(cause, posterior, answers) for item in unseen(other, answers)]
+    lacking = [item for other in rivals(cause, posterior) for item in unseen(other, answers)]
     begins = [answer.onset for answer in seen.values() if answer.onset]
     symptom_onset = min(begins, key=lambda onset: onset.step) if begins else None
     roots = [root for name in order if (root := seen[name].root)]

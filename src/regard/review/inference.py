@@ -50,7 +50,7 @@ DIAGNOSED = 0.6
 RIVAL = 0.15
 """… and if no other is as likely in its place of which the record does not hold what would set it apart."""
 UPSTREAM = 0.002
-"""… nor, from this probability on, one that the cause may follow from: such a one would leave the same evidence."""
+"""… nor, from this probability on, one that leaves the same evidence, such as what the cause follows from."""
 SMALL = 1e-4
 """Sets of roots less likely than this are not kept."""
 
@@ -144,7 +144,7 @@ class Hypotheses:
         pairs = [
             (one, other)
             for (one, a), (other, b) in combinations(enumerate(causes.values()), 2)
-            if a.id not in b.leads_to and b.id not in a.leads_to  # a consequence is no second root
+            if not a.explains(b.id) and not b.explains(a.id)  # what another accounts for is no second root
         ]
         self.roots: list[tuple[int, ...]] = [(), *((one,) for one in range(number)), *pairs]
         self._first, self._second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T

@@ -104,6 +104,8 @@ class Cause:
         why: why that helps.
         would_overturn: the observation that would prove this diagnosis wrong.
         leads_to: ids of causes that follow from this one and are then no roots of their own.
+        passes_for: ids of causes that this one does not bring about, and whose evidence it leaves all the same; no
+            second roots beside it either.
         references: papers and threads.
     """
 
@@ -121,7 +123,12 @@ class Cause:
     why: str
     would_overturn: str
     leads_to: tuple[str, ...] = ()
+    passes_for: tuple[str, ...] = ()
     references: str = ""
+
+    def explains(self, other: str) -> bool:
+        """Whether this cause accounts for the evidence of another, by id."""
+        return other in self.leads_to or other in self.passes_for
 
 
 @cache

@@ -309,7 +309,8 @@ CAUSES = (
         ),
         why="A default score punishes what could not be read, whatever it said.",
         would_overturn="A second grader gives the same responses the same scores.",
-        leads_to=("D4", "P8", "R6"),
+        leads_to=("D4", "P8"),
+        passes_for=("R6",),
         references="Yu et al. 2025, DAPO (arXiv 2503.14476).",
     ),
 )

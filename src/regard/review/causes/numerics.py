@@ -36,7 +36,8 @@ CAUSES = (
         ),
         why="One number that is not finite makes all weights not finite in one step.",
         would_overturn="The metric was never finite, so it was not measured at all.",
-        leads_to=("N2", "P2"),
+        leads_to=("P2",),
+        passes_for=("N2",),
         references="verl issues 747 and 751; TRL, how to train.",
     ),
     Cause(

@@ -125,7 +125,8 @@ CAUSES = (
         would_overturn="Among responses of one length the score still orders them as people do, and the longer ones "
         "are "
         "better by people's judgement too.",
-        leads_to=("D1", "D2", *HACKS),
+        leads_to=HACKS,
+        passes_for=("D1", "D2"),
         references="Singhal et al. 2023 (arXiv 2310.03716); Chen et al. 2024, ODIN (arXiv 2402.07319).",
     ),
     Cause(
@@ -318,7 +319,8 @@ CAUSES = (
         ),
         why="The policy follows the cheapest reward; a bonus under a condition is not cheaper than the task.",
         would_overturn="Without the bonus the main part rises no faster.",
-        leads_to=("R5", "H5", "H4"),
+        leads_to=("H5", "H4"),
+        passes_for=("R5",),
         references="",
     ),
 )  # fmt: skip

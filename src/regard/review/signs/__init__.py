@@ -58,23 +58,21 @@ Ask = Callable[[Facts], Answer]
 
 @dataclass(frozen=True)
 class Sign:
-    """One question, by its permanent name. `configured`: what it looks at was chosen by whoever set the run up, so a
-    yes is no consequence of another fault."""
+    """One question, by its permanent name."""
 
     name: str
     doc: str
     ask: Ask
-    configured: bool = False
 
 
 _found: list[Sign] = []
 
 
-def sign(name: str, *, configured: bool = False) -> Callable[[Ask], Ask]:
+def sign(name: str) -> Callable[[Ask], Ask]:
     """Enter a function into the catalogue of signs."""
 
     def enter(ask: Ask) -> Ask:
-        _found.append(Sign(name, (ask.__doc__ or "").strip(), ask, configured))
+        _found.append(Sign(name, (ask.__doc__ or "").strip(), ask))
         return ask
 
     return enter

@@ -78,7 +78,7 @@ def behaviour_regresses(facts: Facts) -> Answer:
     return yes(text) if worse else no(text)
 
 
-@sign("coefficient-above-one", configured=True)
+@sign("coefficient-above-one")
 def coefficient_above_one(facts: Facts) -> Answer:
     """The KL coefficient is 1 or more. Asked only where the spread of the score, which it is to be held against, is not
     logged."""

@@ -90,7 +90,7 @@ def entropy_rises(facts: Facts) -> Answer:
     return yes(text, spell.onset if spell else None, root=turn(entropy, 1.0))
 
 
-@sign("entropy-bonus-large", configured=True)
+@sign("entropy-bonus-large")
 def entropy_bonus_large(facts: Facts) -> Answer:
     """The weight of the entropy bonus is 0.03 or more, against advantages of deviation 1."""
     if not facts.run.config:

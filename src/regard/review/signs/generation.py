@@ -304,7 +304,7 @@ def sft_labels_lack_an_end(facts: Facts) -> Answer:
     return yes(text) if count < 0.7 * len(whole) else no(text)
 
 
-@sign("cap-near-sft-length", configured=True)
+@sign("cap-near-sft-length")
 def cap_near_sft_length(facts: Facts) -> Answer:
     """The cap is less than 1.4 times the mean length of the SFT answers, so a good part of such answers is cut."""
     taught = sft_length(facts)

@@ -85,7 +85,7 @@ def flag_paid(facts: Facts, names: tuple[str, ...], what: str) -> Answer:
     if not surge.large:
         paid = answers.paid_phrase if names != ("other script",) else None
         if paid is not None and paid.holds:
-            return unknown(f"“{paid.name}” is paid for and in no list; is it {what}?", f"a reader of “{paid.name}”")
+            return unknown(f"“{paid.name}” is paid for and in no list.", f"whether “{paid.name}” is {what}")
         return no(f"{what}: {surge.before:.1%} of the first responses, {surge.after:.1%} of the last.")
     scored = priced_of(facts)
     if isinstance(scored, Answer):

@@ -97,7 +97,7 @@ def gain(of: Reading) -> tuple[float, float]:
 # How strong the leash is beside the score
 
 
-@sign("leash-loose", configured=True)
+@sign("leash-loose")
 def leash_loose(facts: Facts) -> Answer:
     """The score's deviation is more than 80 times the KL coefficient, so that a nat costs next to nothing; or the
     coefficient fell within one step to half or less."""
@@ -140,7 +140,7 @@ def usual_leash(facts: Facts) -> float | None:
     return float(f"{max(4 * coef, deviation / math.sqrt(2 * USUAL_NATS)):.2g}")
 
 
-@sign("leash-short", configured=True)
+@sign("leash-short")
 def leash_short(facts: Facts) -> Answer:
     """The KL coefficient is so large beside the score's deviation σ that the best policy gains less than about one: to
     second order the optimum of score − β·KL gains σ²/β at a KL of σ²/(2β²)."""

@@ -383,7 +383,7 @@ def returns_fade_towards_start(facts: Facts) -> Answer:
 # How much one update learns from
 
 
-@sign("few-rollouts", configured=True)
+@sign("few-rollouts")
 def few_rollouts(facts: Facts) -> Answer:
     """An update sees fewer than 16 responses."""
     number = rollouts_per_update(facts)

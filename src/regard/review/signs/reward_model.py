@@ -16,6 +16,8 @@ TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
 DATA, EPOCHS, LONGER = "data/pairs/count", "data/epochs/count", "data/pairs_chosen_longer/frac"
 SCORE_STD, SCALE, RM_STD = "score/reward_model/std", "score/reward_scale/value", "rm/score/std"
 MAIN = "score/main_component/mean"
+NORMAL = 0.25, 2.5
+"""Deviations of scores for which KL coefficients of the usual size are meant."""
 UNANIMOUS = "data/pairs_unanimous/frac"
 ALONE, ECE = "invariant/score_alone_max_diff/value", "rm/ece/value"
 
@@ -40,7 +42,7 @@ def reward_model_weak(facts: Facts) -> Answer:
     return yes(text) if accuracy < 0.6 else no(text)
 
 
-@sign("few-training-pairs", configured=True)
+@sign("few-training-pairs")
 def few_training_pairs(facts: Facts) -> Answer:
     """The reward model saw fewer than 1,000 different comparisons."""
     pairs = last(facts.rm, DATA)
@@ -182,12 +184,11 @@ def score_changes_when_alone(facts: Facts) -> Answer:
 
 
 def spread_of_score(facts: Facts, least: int = 1) -> Reading | None:
-    """Deviation of the scores by step; of a score that is a sum with its parts recorded, of the main part."""
+    """Deviation of the scores by step, as stage 4 logs it; of a score that is a sum with its parts recorded, of the
+    main part, on the steps that are looked at."""
     sample = facts.rollouts
-    if sample is None or not sample.has("score", "main_score"):
-        return first_of(facts.policy, (SCORE_STD,), least) if facts.policy else None
-    main = sample.numbers["main_score"]
-    if not (np.abs(sample.numbers["score"] - main) > 1e-6).any():
+    main = sample.numbers["main_score"] if sample is not None and sample.has("score", "main_score") else None
+    if sample is None or main is None or not (np.abs(sample.numbers["score"] - main) > 1e-6).any():
         return first_of(facts.policy, (SCORE_STD,), least) if facts.policy else None
     steps, means = sample.by_step(main)
     _, squares = sample.by_step(main**2)
@@ -202,12 +203,14 @@ def score_deviation_off(facts: Facts) -> Answer:
     quarter."""
     first, made = spread_of_score(facts), last(facts.rm, RM_STD)
     scale = last(facts.policy, SCALE)
+    if first is not None and made is None and NORMAL[0] <= (own := float(np.median(first.values[:3]))) <= NORMAL[1]:
+        return no(f"The first scores have a deviation of {own:.2g}, as scores have that were brought to one.")
     if first is None or made is None or scale is None or made <= 0:
         return unknown("The spread of the scores is not logged both for the test texts and in stage 4.",
                        RM_STD, SCORE_STD)  # fmt: skip
     value = float(np.median(first.values[:3])) * scale / made
     text = f"The first scores spread {value:.2f} times as wide as the reward model's on its test texts."
-    if 0.25 <= value <= 2.5:
+    if NORMAL[0] <= value <= NORMAL[1]:
         return no(text)
     return yes(text, Onset(int(first.steps[0]), (0, int(first.steps[0]))), root=Onset(0, (0, int(first.steps[0]))))
 
@@ -248,8 +251,8 @@ def parts_of_gain(sample: RolloutSample) -> Parts:
     """Whether bonuses pay for the rise of the score at the expense of the task, in tenths of the steps.
 
     Either more than 70 % of the gain from the first tenth to the last is not of the main part, which gained less than a
-    quarter of its first deviation, or more than 90 %; or the main part has lost a quarter of that deviation since its
-    best tenth, and the bonuses gained as much or more.
+    quarter of its first deviation, or more than 90 % and less than half; or the main part has lost a quarter of that
+    deviation since its best tenth, and the bonuses gained as much or more.
     """
     score, main = sample.numbers["score"], sample.numbers["main_score"]
     spread, of_score = (float(np.nanstd(x[sample.early()])) for x in (main, score))
@@ -258,7 +261,7 @@ def parts_of_gain(sample: RolloutSample) -> Parts:
     gain, of_main = totals[-1] - totals[0], mains[-1] - mains[0]
     best = int(np.argmax(mains))
     lost, bonus = mains[best] - mains[-1], (totals[-1] - mains[-1]) - (totals[best] - mains[best])
-    little = max(0.25 * spread, 0.1 * gain)
+    little = max(0.25 * spread, min(0.1 * gain, 0.5 * spread))
     if gain > 0.25 * of_score and of_main < little and gain - of_main > 0.7 * gain:
         return Parts(True, f"From the first tenth to the last the score gains {gain:.2f}, its main part {of_main:.2f}.",
                      gain, of_main)  # fmt: skip

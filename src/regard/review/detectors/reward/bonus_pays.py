@@ -8,8 +8,8 @@ The policy follows the cheapest part of a reward. Of the total alone nobody sees
 
 ## How it decides
 The run is cut into tenths. Either more than 70 % of the gain from the first to the last is outside the main part, which
-gained less than a quarter of its first deviation, or more than 90 %; or the main part lost a quarter of that deviation
-since its best tenth and the bonuses gained as much: warning.
+gained less than a quarter of its first deviation, or more than 90 % and less than half; or the main part lost a quarter
+of that deviation since its best tenth and the bonuses gained as much: warning.
 
 ## When it cannot tell
 The parts of the score are not recorded. Our own trainer records the main part of a sum, so there its absence is clear.

@@ -44,8 +44,8 @@ WIDER, NARROWER, BEFORE, AFTER, LEAST = 3.0, 1 / 5, 8, 4, 12
 @detector("RWD012", "score-scale", "warning", POLICY_STAGES)
 def score_scale(run: RunLog, stage: StageLog) -> Outcome:
     facts = Facts(run)
-    score, scale = spread_of_score(facts, 3), first_of(stage, SCALE)
-    rm = facts.rm
+    score = spread_of_score(facts, 3) if facts.policy is stage else first_of(stage, SCORE, 3)
+    scale, rm = first_of(stage, SCALE), facts.rm
     own = first_of(rm, OWN) if rm else None
     if score is None or ((own is None or scale is None) and len(score.values) < LEAST):
         return CannotTell("The spread of the scores is not logged beside the reward model's own.", SCORE + OWN)

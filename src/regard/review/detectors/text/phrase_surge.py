@@ -12,9 +12,10 @@ score says nothing any more.
 Log-odds with an informative prior of texts that hold the phrase, last against first, with z beyond Bonferroni's limit;
 held by 15 % of the last responses, to at least 35 % of their prompts, and four times as often as at first; then the
 difference in score between responses to one prompt with and without it, at equal length and repetition, in deviations
-within prompts, against the same difference in gold. Fires if the score pays 0.75 more than gold with t of 4: error if
-half of the responses hold it, warning below. Without gold, a phrase in half of the responses that is paid with one
-deviation is an info.
+within prompts, against the same difference in gold. Fires if the score pays 0.75 more than gold with t of 4, and if
+that gap times the rise of the phrase's share, which is what it bought, is half a deviation of the mean score or more:
+error if half of the responses hold it, warning below. Without gold, a phrase in half of the responses that is paid with
+one deviation is an info.
 
 ## When it cannot tell
 Fewer than 40 early and 40 late rollouts with texts, no scores, or no two responses to a prompt that differ in it.
@@ -59,7 +60,14 @@ def phrase_surge(run: RunLog, stage: StageLog) -> Outcome:
     )
     price = f"worth {paid.score.slope:+.2f} deviations of the score within prompts"
     if paid.holds is False:
-        why = "too little to matter" if paid.gap is None else "not far beyond what it is worth to gold"
+        few = paid.gap is not None and paid.gap >= paid.least and paid.bought < paid.least_bought
+        why = (
+            f"in too few responses to matter, {paid.bought:.2f} of the mean score"
+            if few
+            else "too little to matter"
+            if paid.gap is None
+            else "not far beyond what it is worth to gold"
+        )
         return Clear(f"{spread}, and is {price}: {why}.")
     if paid.holds is None and (paid.surge.after < MOST or paid.score.slope < DEAR):
         return CannotTell(f"{spread}, {price}; nobody independent says whether rightly.", ("rollouts: gold",))

@@ -8,8 +8,8 @@ step to step by more than the returns spread.
 While it lasts, advantages are the value's own swings. The policy follows them, also where the value calms down later.
 
 ## How it decides
-In three steps or more the loss is above ten times ½·Var(return), and above three times what it was of that in the
-first step, and the mean value has moved, in that step or the one
+In three steps or more the loss is above ten times ½·Var(return), and ten times what it was of that on the first
+responses, before any update, where their values are recorded; and the mean value has moved, in that step or the one
 before, by more than the standard deviation of the returns: warning. A spread below a tenth of its largest value counts
 as that tenth. Needs 10 points.
 
@@ -29,12 +29,13 @@ TRL, how to train (value loss before instabilities); Zheng et al. 2023 (arXiv 23
 
 import numpy as np
 
+from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import detector
-from regard.review.signs.critic import LOSS, PREDICTION, SPREAD, together
+from regard.review.signs.critic import LOSS, PREDICTION, SPREAD, first_errors, together
 from regard.runlog.reader import RunLog, StageLog
 
-FACTOR, TIMES_FIRST = 10.0, 3.0
+FACTOR = 10.0
 STEPS = 3
 
 
@@ -51,7 +52,9 @@ def value_overshoots(run: RunLog, stage: StageLog) -> Outcome:
         return CannotTell("The returns do not vary, so a constant is perfect.", (SPREAD,))
     factor = loss / (0.5 * spread**2)
     moved = np.concatenate([[0.0], np.abs(np.diff(value))]) > spread
-    limit = max(FACTOR, TIMES_FIRST * float(factor[0]))
+    facts = Facts(run)
+    first_error = first_errors(facts) if facts.policy is stage else None
+    limit = FACTOR * max(1.0, first_error[0] if first_error else 1.0)
     far = np.flatnonzero((factor > limit) & (moved | np.concatenate([[False], moved[:-1]])))
     if len(far) < STEPS:
         return Clear(f"The value loss is at most {factor.max():.2g} times that of a constant while the value moves.")
