@@ -111,8 +111,8 @@ def score_worse_than_its_test(facts: Facts) -> Answer:
 
 @sign("score-follows-length")
 def score_follows_length(facts: Facts) -> Answer:
-    """On the first rollouts the score prefers the longer response in more pairs than gold does, by 15 points and 2 SE,
-    and in more than 60 %."""
+    """On the first rollouts the score prefers the longer response in more pairs than gold does, by 20 points and 2 SE,
+    and in more than 60 %. Healthy reward models of the lab do by up to 18."""
     by_score, sample = _of_score(facts, "length"), facts.rollouts
     if sample is None or by_score is None:
         return unknown("The first rollouts have no score with a length.", "rollouts: length")
@@ -124,7 +124,7 @@ def score_follows_length(facts: Facts) -> Answer:
         return unknown("The score prefers the longer response, and no judge says whether that is right.",
                        "rollouts: gold")  # fmt: skip
     text = f"The score prefers the longer response in {by_score} of the first pairs, gold in {by_gold}."
-    return yes(text) if by_score.share - by_gold.share > max(0.15, 2 * by_score.error) else no(text)
+    return yes(text) if by_score.share - by_gold.share > max(0.2, 2 * by_score.error) else no(text)
 
 
 @sign("shorter-chosen-misranked")
