@@ -134,7 +134,7 @@ def fit(
 ) -> None:
     """Count the runs of the tuning workloads into the likelihoods of the review, and say which constants suit them.
 
-    Example: regard lab fit runs/bench-facts runs/bench-sorting
+    Example: regard lab fit runs/bench-facts runs/bench-sorting runs/bench-orders
     """
     import sys
 
