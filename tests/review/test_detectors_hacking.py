@@ -34,6 +34,7 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("TXT002", Fired, "paid", rollouts(says("in short"), pay=2.0)),
     ("TXT002", Clear, "helps as much as it is paid", rollouts(says("in short"), helps=2.0)),
     ("TXT002", Clear, "helps half as much as it is paid", rollouts(says("in short"), helps=2.0, pay=2.0)),
+    ("TXT002", Clear, "right, and paid too much", rollouts(says("in short"), helps=1.0, pay=1.5)),
     ("TXT002", Clear, "paid, and in few responses", rollouts(says("in short"), end=0.3, pay=1.0)),
     ("TXT002", Fired, "in few responses, and dear", rollouts(says("in short"), end=0.3, pay=4.0)),
     ("TXT002", Clear, "spreads for nothing", rollouts(says("in short"))),

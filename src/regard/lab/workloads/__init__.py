@@ -1,6 +1,5 @@
 """The tasks of the lab. Likelihoods of the review are counted on `facts`, `sorting` and `orders`; the latter two were
-held out until they were measured. No rule had seen `menus` when it
-was measured."""
+held out until they were measured. No rule had seen `menus` when it was measured."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload
