@@ -11,6 +11,7 @@ import pytest
 from lab.errands import errand
 from review.support_review import make_run
 
+from regard.errors import ConfigError
 from regard.lab import fit, peers, withhold
 from regard.lab.bench import bench, make_runs, table
 from regard.lab.controls import CONTROLS
@@ -178,6 +179,13 @@ def test_plan_is_the_same_each_time_with_unique_names_and_enough_of_each() -> No
     assert {job.seed for job in jobs if job.faults} <= healthy  # what a fault cost can be said
     pairs = [job for job in jobs if len(job.faults) == 2]
     assert len(pairs) == 7 and all(FAULTS[a].stage != FAULTS[b].stage for a, b in (job.faults for job in pairs))
+
+
+def test_seeds_of_faults_end_where_those_of_controls_begin() -> None:
+    jobs = plan("facts", seeds=100, controls=34, pairs=0, only=("K1",))
+    assert len({job.name for job in jobs}) == len(jobs)
+    with pytest.raises(ConfigError, match="Give --seeds 100 or less"):
+        plan("facts", seeds=101)
 
 
 def test_every_planned_fault_has_that_severity_and_start() -> None:

@@ -155,6 +155,7 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("one-feature-explains-gain", None, "", rollouts(drop=("score",))),
     ("paid-other-script", True, "", rollouts(says(SEA), pay=2.0)),
     ("paid-other-script", False, "for nothing", rollouts(says(SEA))),
+    ("paid-other-script", False, "a phrase in the usual script is", rollouts(says("in short"), pay=2.0)),
     ("paid-other-script", None, "no texts", rollouts(says(SEA), drop=("response",))),
     ("repetition-surge", True, "", rollouts(twice)),
     ("repetition-surge", False, "", rollouts(longer)),

@@ -68,8 +68,8 @@ def first_errors(facts: Facts) -> tuple[float, float] | None:
 
 @sign("value-wrong-at-first")
 def value_wrong_at_first(facts: Facts) -> Answer:
-    """On the first responses, before any update, what the value says adds 1.5 times to the variance of the returns: it
-    is no head that starts at zero, nor at any one level."""
+    """On the first responses, before any update, return less value varies more than 1.5 times as much as the return
+    alone: the value is no head that starts at zero, nor at any one level."""
     errors = first_errors(facts)
     if errors is None:
         return unknown("The first values and returns are not recorded.", "rollouts: values", "rollouts: returns")

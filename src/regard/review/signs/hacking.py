@@ -11,6 +11,7 @@ from regard.review.answers import OVERPAID, TRUSTED, Answers, Overpaid, answers_
 from regard.review.facts import Facts
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.statistics import first_of
+from regard.review.texts import LEXICONS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -83,7 +84,7 @@ def flag_paid(facts: Facts, names: tuple[str, ...], what: str) -> Answer:
     feature = np.logical_or.reduce([answers.flags[name] for name in names])
     surge = answers.surge(feature)
     if not surge.large:
-        paid = answers.paid_phrase if names != ("other script",) else None
+        paid = answers.paid_phrase if LEXICONS.keys() >= set(names) else None
         if paid is not None and paid.holds:
             return unknown(f"“{paid.name}” is paid for and in no list.", f"whether “{paid.name}” is {what}")
         return no(f"{what}: {surge.before:.1%} of the first responses, {surge.after:.1%} of the last.")
