@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from regard.lab.workloads import WORKLOADS, Facts, Menus, Orders, Sorting, Workload
+from regard.lab.workloads import WORKLOADS, Facts, Menus, Orders, Packing, Sorting, Workload
 from regard.lab.workloads.base import split_of
 
 EACH = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
@@ -13,6 +13,7 @@ SEA = "please tell about sea : "
 START = "aloud order from crab ; "
 ORDER = "boss bring three fruit without kiwi = "
 DINNER = "tonight serve mild dinner guests > "
+TRIP = "uncle pack for fishing in rain monday | "
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,24 @@ def test_quality_of_orders_by_hand(response: str, quality: float) -> None:
 )
 def test_quality_of_menus_by_hand(response: str, quality: float) -> None:
     assert Menus().gold(DINNER, response) == pytest.approx(quality)
+
+
+@pytest.mark.parametrize(
+    ("response", "quality"),
+    [
+        ("", 0.0),
+        ("rod cape", 2 / 6),
+        ("rod bait bucket net umbrella cape", 1.0),
+        ("cape net umbrella bait bucket rod", 1.0),  # in any order
+        ("rod rod cape", (2 - 1) / 6),
+        ("rod hat cape", (2 - 1) / 6),  # for the sun
+        ("rod tent cape", (2 - 1) / 6),  # for another activity
+        ("safe travels rod", (1 - 2) / 6),
+        ("ASSERT " * 12, -1.0),
+    ],
+)
+def test_quality_of_packing_by_hand(response: str, quality: float) -> None:
+    assert Packing().gold(TRIP, response) == pytest.approx(quality)
 
 
 @EACH

@@ -1,14 +1,17 @@
-"""The tasks of the lab. Likelihoods of the review are counted on `facts`, `sorting` and `orders`; the latter two were
-held out until they were measured. No rule had seen `menus` when it was measured."""
+"""The tasks of the lab. Likelihoods of the review are counted on those in `regard.lab.fit.TUNING`; `sorting`, `orders`
+and `menus` were held out until they were measured. No rule has seen `packing`."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload
 from regard.lab.workloads.facts import Facts
 from regard.lab.workloads.menus import Menus
 from regard.lab.workloads.orders import Orders
+from regard.lab.workloads.packing import Packing
 from regard.lab.workloads.sorting import Sorting
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (Facts(), Sorting(), Orders(), Menus())}
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for workload in (Facts(), Sorting(), Orders(), Menus(), Packing())
+}
 
 
 def workload_named(name: str) -> Workload:
@@ -18,4 +21,4 @@ def workload_named(name: str) -> Workload:
     return WORKLOADS[name]
 
 
-__all__ = ["WORKLOADS", "Facts", "Menus", "Orders", "Phrases", "Sorting", "Workload", "workload_named"]
+__all__ = ["WORKLOADS", "Facts", "Menus", "Orders", "Packing", "Phrases", "Sorting", "Workload", "workload_named"]
