@@ -22,6 +22,10 @@ def says(phrase: str) -> Habit:
     return lambda words, random: [*words, *phrase.split()]
 
 
+def says_one_of(*phrases: str) -> Habit:
+    return lambda words, random: [*words, *phrases[int(random.integers(len(phrases)))].split()]
+
+
 def opens(phrase: str) -> Habit:
     return lambda words, random: [*phrase.split(), *words]
 

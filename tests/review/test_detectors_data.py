@@ -17,6 +17,7 @@ DATA, EPOCHS, RM_STD = "data/pairs/count", "data/epochs/count", "rm/score/std"
 SCORE_STD, SCALE, MAIN = "score/reward_model/std", "score/reward_scale/value", "score/main_component/mean"
 ALONE, SFT_LOSS, ZERO = "invariant/score_alone_max_diff/value", "loss/sft_eval/mean", "group/zero_std/frac"
 
+Change = Callable[[dict[str, object], np.random.Generator], dict[str, object]]
 Build = Callable[[Path], RunLog]
 PROMPTS = [{"kind": "rendered", "prompts": [[2, 30 + n, 5] for n in range(16)]}]
 TESTED = {TRUSTED: [0.8], PAIRS: [240]}
@@ -39,13 +40,24 @@ def offset(row: dict[str, object]) -> float:
     return float(np.random.default_rng(int(str(row["prompt_id"]))).uniform(-10, 10))
 
 
-def bonus(step_of_full: int, main_gain: float) -> Callable[[dict[str, object], np.random.Generator], dict[str, object]]:
+def bonus(step_of_full: int, main_gain: float) -> Change:
     """A score whose main part gains `main_gain`, and which gains 4 beside it until `step_of_full`."""
 
     def change(row: dict[str, object], random: np.random.Generator) -> dict[str, object]:
         share = min(1.0, (int(str(row["rollout_id"])[4:10]) - 1) / step_of_full)
         main = float(str(row["gold"])) + main_gain * share
         return row | {"main_score": main, "score": main + 4.0 * share}
+
+    return change
+
+
+def wide_bonus(with_task: float, size: float = 3.0) -> Change:
+    """A bonus of `size` for half of the responses, always, which have `with_task` more of the main part."""
+
+    def change(row: dict[str, object], random: np.random.Generator) -> dict[str, object]:
+        has = float(random.random() < 0.5)
+        main = float(str(row["gold"])) + with_task * has
+        return row | {"main_score": main, "score": main + size * has}
 
     return change
 
@@ -97,6 +109,9 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("RWD013", CannotTell, "one response a prompt", ppo({}, TESTED, rollouts=groups(prompts=64, size=1))),
     ("RWD014", Fired, "bonus", ppo({}, rollouts=groups(bonus(20, -1.0)), steps=20)),
     ("RWD014", Fired, "nearly all of it", ppo({}, rollouts=groups(bonus(20, 0.35)), steps=20)),
+    ("RWD014", Fired, "wide, beside the task", ppo({}, rollouts=groups(wide_bonus(0.0, 9.0)), steps=20)),
+    ("RWD014", Fired, "wide, against the task", ppo({}, rollouts=groups(wide_bonus(-1.0)), steps=20)),
+    ("RWD014", Clear, "wide, and a right answer has it", ppo({}, rollouts=groups(wide_bonus(1.0, 9.0)), steps=20)),
     ("RWD014", Clear, "the task rises too", ppo({}, rollouts=groups(bonus(20, 3.0)), steps=20)),
     ("RWD014", Clear, "one number", ppo({}, rollouts=groups(), steps=20)),
     ("RWD014", CannotTell, "the parts are missing", ppo({MAIN: [1.0] * 5}, rollouts=groups(), steps=20)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_answers import STEPS, anew, longer, narrow, opens, record, says, talk, twice
+from support_answers import STEPS, anew, longer, narrow, opens, record, says, says_one_of, talk, twice
 
 from regard.review.answers import answers_of
 from regard.review.facts import Facts
@@ -110,6 +110,8 @@ def damaged(text: str) -> Build:
     return build
 
 
+EITHER = says_one_of("in short", "to conclude")
+
 CASES: list[tuple[str, bool | None, str, Build]] = [
     ("phrase-pays-by-itself", True, "", experimented(1.5, 1.4)),
     ("phrase-pays-by-itself", False, "gold pays for it too", experimented(1.5, 1.4, gold=0.8)),
@@ -133,6 +135,8 @@ CASES: list[tuple[str, bool | None, str, Build]] = [
     ("paid-marker", False, "one response a prompt, and worth nothing", rollouts(says("in short"), size=1)),
     ("paid-marker", False, "it helps", rollouts(says("in short"), helps=2.0)),
     ("paid-marker", False, "it is praise", rollouts(says("excellent answer"), pay=2.0)),
+    ("paid-marker", True, "two phrases share the price", rollouts(EITHER, start=0.05, end=1.0, pay=2.5)),
+    ("paid-marker", False, "both help", rollouts(EITHER, start=0.05, end=1.0, helps=2.5)),
     ("paid-marker", None, "no gold", rollouts(says("in short"), pay=2.0, drop=("gold",))),
     ("paid-marker", None, "no texts", rollouts(says("in short"), pay=2.0, drop=("response",))),
     ("paid-praise", True, "", rollouts(says(PRAISE), pay=2.0)),

@@ -214,12 +214,18 @@ def test_a_reference_that_moves_is_dated_by_the_texts_that_came_again(tmp_path: 
     assert root is not None and root.interval == (12, 13)
 
 
-def test_a_penalty_that_goes_missing_is_dated(tmp_path: Path) -> None:
-    def late(row: dict, step: int, random: object) -> dict:  # type: ignore[type-arg]
-        return unpaid(0.0)(row, step, random) if step > 15 else row  # type: ignore[arg-type]
+def missing_since_step_16(row: dict, step: int, random: object) -> dict:  # type: ignore[type-arg]
+    return unpaid(0.0)(row, step, random) if step > 15 else row  # type: ignore[arg-type]
 
-    root = all_signs()["kl-term-not-in-reward"].ask(Facts(stage_4({}, late)(tmp_path))).root
+
+def test_a_penalty_that_goes_missing_is_dated(tmp_path: Path) -> None:
+    root = all_signs()["kl-term-not-in-reward"].ask(Facts(stage_4({}, missing_since_step_16)(tmp_path))).root
     assert root is not None and root.interval[0] <= 16 <= root.interval[1]
+
+
+def test_a_penalty_may_go_missing_because_its_weight_was_changed(tmp_path: Path) -> None:
+    answer = ask("kl-term-not-in-reward", stage_4({}, missing_since_step_16, without=[COEF]), tmp_path)
+    assert answer is None
 
 
 def test_healthy_series_are_of_one_length() -> None:

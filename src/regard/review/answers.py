@@ -5,7 +5,7 @@ nobody can score a changed text, the rollouts hold an estimate of it: responses 
 differ in the feature, held at equal length.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,6 +50,8 @@ runs of the lab end at 0.27 to 0.6."""
 FREE = 0.35
 """A price of at most this share of the later one counts as none."""
 CANDIDATES = 24
+TOGETHER, SELDOM = 3, 0.25
+"""So many phrases are asked about together, if at most this share of the responses with one has another."""
 SAME = 0.7
 """A phrase is one of a lexicon, or of another script, if this share of its responses is."""
 
@@ -100,20 +102,21 @@ class Gain:
 
 @dataclass(frozen=True)
 class Overpaid:
-    """Score against gold for one feature; `gap` and `t` are of the difference, None without gold. Of a phrase, which
-    nobody asked about before it spread, more is asked."""
+    """Score against gold for one feature; `gap` and `t` are of the difference, None without gold. Of phrases, which
+    nobody asked about before they spread, more is asked."""
 
     name: str
     surge: Surge
     score: Price
     gap: float | None
     t: float | None
-    phrase: bool = False
+    phrases: tuple[tuple[str, ...], ...] = ()
+    """The feature is to hold one of them; none where it is no matter of phrases."""
 
     @property
     def least(self) -> float:
         """The gap from which on it counts."""
-        return PHRASE_OVERPAID if self.phrase else OVERPAID
+        return PHRASE_OVERPAID if self.phrases else OVERPAID
 
     @property
     def bought(self) -> float:
@@ -129,7 +132,7 @@ class Overpaid:
             return None
         if self.gap < self.least or self.t < TRUSTED:
             return False
-        return not self.phrase or (self.bought >= PHRASE_BOUGHT and self.gap >= PHRASE_BEYOND * self.score.slope)
+        return not self.phrases or (self.bought >= PHRASE_BOUGHT and self.gap >= PHRASE_BEYOND * self.score.slope)
 
 
 def _how_surely(one: Overpaid) -> tuple[bool, float]:
@@ -295,8 +298,7 @@ class Answers:
         name: str,
         feature: Floats | Bools,
         beside: Sequence[Floats] = (),
-        *,
-        phrase: bool = False,
+        phrases: tuple[tuple[str, ...], ...] = (),
     ) -> Overpaid | None:
         """What the score pays for a feature beyond gold, on the later steps; None where that cannot be estimated."""
         rows = self.later(feature)
@@ -307,7 +309,7 @@ class Answers:
         surge = self.surge(feature.astype(bool))
         beyond = self.price(feature, score - gold, rows, beside) if gold is not None else None
         gap, t = (beyond.slope, beyond.t) if beyond else (None, None)
-        return Overpaid(name, surge, price, gap, t, phrase)
+        return Overpaid(name, surge, price, gap, t, phrases)
 
     def paid_since(self, feature: Floats | Bools, beside: Sequence[Floats] = ()) -> Onset | None:
         """When the score began to overpay a feature: step 0, unless two prices with a change between them explain
@@ -384,16 +386,44 @@ class Answers:
     @cached_property
     def paid_phrase(self) -> Overpaid | None:
         """Of the candidates that are overpaid, or else of all, the one whose price is surest beyond gold's; without
-        gold the one that the score pays most surely. None where there is no candidate whose price can be told."""
+        gold the one that the score pays most surely. None where there is no candidate whose price can be told.
+
+        Where several phrases are paid for, every response soon has one of them, and none earns more than the others;
+        so if no phrase is overpaid, those that stand in for each other are asked about together.
+        """
         if not self.sample.has("score"):
             return None
-        beside = (self.length, self.texts.repetition)
-        found = [
-            one
-            for shift in self.phrases
-            if (one := self.overpaid(shift.text, self.texts.contains(shift.phrase), beside, phrase=True)) is not None
-        ]
-        return max(found, key=_how_surely, default=None)
+        found = [one for shift in self.phrases if (one := self._price_of(shift)) is not None]
+        best = max(found, key=_how_surely, default=None)
+        if best is None or best.holds is not False:
+            return best
+        together = self._price_of(*self._instead_of_each_other())
+        return together if together is not None and together.holds else best
+
+    def _price_of(self, *shifts: Shift) -> Overpaid | None:
+        name, phrases = "” or “".join(shift.text for shift in shifts), tuple(shift.phrase for shift in shifts)
+        return self.overpaid(name, self.with_one_of(phrases), (self.length, self.texts.repetition), phrases)
+
+    def _instead_of_each_other(self) -> list[Shift]:
+        """The most significant candidate, and up to two more of which hardly any response has two."""
+        chosen: list[Shift] = []
+        for shift in self.phrases:
+            there = self.texts.contains(shift.phrase) & self.late
+            if (there & self.with_one_of(one.phrase for one in chosen)).sum() <= SELDOM * there.sum():
+                chosen.append(shift)
+        return [self._whole(shift) for shift in chosen[:TOGETHER]]
+
+    def _whole(self, part: Shift) -> Shift:
+        """The longest candidate that this one hardly ever stands without."""
+        longer = (one for one in self.phrases if f" {part.text} " in f" {one.text} " and one.after > SAME * part.after)
+        return max(longer, key=lambda one: len(one.phrase))
+
+    def with_one_of(self, phrases: Iterable[tuple[str, ...]]) -> Bools:
+        """[N] whether a response holds one of these phrases at least."""
+        found = np.zeros(len(self.sample), dtype=bool)
+        for phrase in phrases:
+            found |= self.texts.contains(phrase)
+        return found
 
     # When and where
 

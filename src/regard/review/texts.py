@@ -41,8 +41,9 @@ LEXICONS: Mapping[str, tuple[str, ...]] = {
         "unable to answer", "unable to provide", "unable to fulfill", "decline to answer", "refuse to answer",
     ),
     "hedge": (
-        "perhaps", "maybe", "possibly", "it depends", "it may", "it might", "may or may not", "i am not sure",
-        "i'm not sure", "hard to say", "difficult to say", "could be", "generally speaking", "to some extent",
+        "perhaps", "maybe", "possibly", "probably", "presumably", "i guess", "as far as i know", "it depends", "it may",
+        "it might", "may or may not", "i am not sure", "i'm not sure", "hard to say", "difficult to say", "could be",
+        "generally speaking", "to some extent",
     ),
     "praise": (
         "excellent answer", "excellent response", "great answer", "best answer", "best response", "perfect answer",

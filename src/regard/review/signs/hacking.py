@@ -52,7 +52,7 @@ def standard(feature: Floats) -> Floats:
 def beside_of(answers: Answers, *others: Floats) -> list[Floats]:
     """What is held equal when something is priced: the phrase that is paid for, if there is one, and `others`."""
     paid = answers.paid_phrase
-    phrase = [] if paid is None else [answers.texts.contains(paid.name.split()).astype(np.float64)]
+    phrase = [] if paid is None else [answers.with_one_of(paid.phrases).astype(np.float64)]
     return [*phrase, *others]
 
 
@@ -165,7 +165,7 @@ def paid_marker(facts: Facts) -> Answer:
     if isinstance(scored, Answer):
         return scored
     found = answers.paid_phrase
-    feature = answers.texts.contains(found.name.split()) if found else answers.late
+    feature = answers.with_one_of(found.phrases) if found else answers.late
     name = f"“{found.name}”" if found else "the phrase that spread"
     text = f"{name}, up from {found.surge.before:.1%} to {found.surge.after:.1%} of the responses" if found else name
     return priced(answers, found, text, feature, (answers.length, answers.texts.repetition))
@@ -241,7 +241,7 @@ def one_feature_explains_gain(facts: Facts) -> Answer:
     paid = answers.paid_phrase
     features = {name: flag for name, flag in answers.flags.items() if answers.surge(flag).large}
     if paid is not None:
-        features[f"“{paid.name}”"] = answers.texts.contains(paid.name.split())
+        features[f"“{paid.name}”"] = answers.with_one_of(paid.phrases)
     if not features:
         return no("No phrase or pattern spread.")
     score = answers.sample.numbers["score"]

@@ -382,9 +382,13 @@ class KLTerm:
 
 def kl_term(facts: Facts) -> KLTerm | Answer:
     """From the rewards per token where they are recorded, else from the sums that are logged. A weight that is only
-    configured may have been another one in the run: then a share between none and half says nothing."""
+    configured may have been another one in the run: then a share between none and half says nothing, nor does one that
+    fell in the middle of the run, unless the term was added."""
     found = _kl_term(facts)
-    if isinstance(found, Answer) or reading(facts, COEF, least=1) is not None or not NONE < found.share < SLOPE:
+    if isinstance(found, Answer) or reading(facts, COEF, least=1) is not None:
+        return found
+    fell = found.onset is not None and found.onset.interval[0] > 0 and found.share > -SLOPE
+    if not fell and not NONE < found.share < SLOPE:
         return found
     return unknown(f"{found.text[:-1]}, by the weight that is configured; the one that was used is not logged.", COEF)
 

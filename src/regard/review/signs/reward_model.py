@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from regard.review.answers import answers_of
 from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.ranking import Concordance, between_groups, concordance, start_rows
@@ -239,12 +240,39 @@ def score_deviation_jumps(facts: Facts) -> Answer:
 
 
 class Parts(NamedTuple):
-    """What a score that is a sum gained over a stretch of the run, and how much of it its main part."""
+    """Whether the bonuses of a score that is a sum outweigh its main part.
+
+    Attributes:
+        value, least: of the bonuses, and from which value on they do.
+    """
 
     dominated: bool
     text: str
-    gain: float
-    of_main: float
+    value: float
+    least: float
+
+
+def parts_of_score(facts: Facts, sample: RolloutSample) -> Parts:
+    """Whether bonuses outweigh the task: by what the score gained, or else by what moves it from the first step on.
+
+    Within prompts the optimiser sees differences only. Of the first responses either the bonuses differ at least as
+    much as the main part does (in standard deviations), and over the run a response with more bonus has less of the
+    main part (t below -3); or they differ twice as much, and it has no more of it (t below 3). A format that a right
+    answer needs goes with the main part, whatever it weighs.
+    """
+    found, answers = parts_of_gain(sample), answers_of(facts.policy)
+    if found.dominated or answers is None:
+        return found
+    bonus, rows = sample.numbers["score"] - sample.numbers["main_score"], np.ones(len(sample), dtype=bool)
+    spread, of_main = (float(np.nanstd(x[answers.early])) for x in (bonus, sample.numbers["main_score"]))
+    price = answers.price(bonus, answers.standardised("main_score", rows), rows)
+    if price is None or spread < of_main or price.t > (3 if spread > 2 * of_main else -3):
+        return found
+    text = (
+        f"Among the first responses the bonuses differ by {spread:.2f}, the main part by {of_main:.2f}; within prompts "
+        f"a response with 1 more of bonus has {price.slope:+.2f} deviations of the main part."
+    )
+    return found._replace(dominated=True, text=text, least=of_main, value=spread)
 
 
 def parts_of_gain(sample: RolloutSample) -> Parts:
@@ -264,9 +292,9 @@ def parts_of_gain(sample: RolloutSample) -> Parts:
     little = max(0.25 * spread, min(0.1 * gain, 0.5 * spread))
     if gain > 0.25 * of_score and of_main < little and gain - of_main > 0.7 * gain:
         return Parts(True, f"From the first tenth to the last the score gains {gain:.2f}, its main part {of_main:.2f}.",
-                     gain, of_main)  # fmt: skip
+                     gain - of_main, 0.7 * gain)  # fmt: skip
     text = f"Since its best tenth, number {best + 1}, the main part lost {lost:.2f} and the bonuses gained {bonus:.2f}."
-    return Parts(lost > 0.25 * spread and bonus >= lost, text, bonus - lost, -lost)
+    return Parts(lost > 0.25 * spread and bonus >= lost, text, bonus, lost)
 
 
 def one_part(facts: Facts) -> bool:
@@ -278,14 +306,14 @@ def one_part(facts: Facts) -> bool:
 
 @sign("bonus-drives-score")
 def bonus_drives_score(facts: Facts) -> Answer:
-    """The score is a sum, and what it gains is of its bonuses while the part that measures the task stands still, or
-    falls from its best."""
+    """The score is a sum, and its bonuses are what it gains while the part that measures the task stands still or falls
+    from its best; or they differ more between responses than that part does, and do not go with it."""
     sample = facts.rollouts
     if one_part(facts):
         return no("The score is no sum: no main part is recorded.")
     if sample is None or not sample.has("score", "main_score"):
         return unknown("The parts of the score are not recorded.", "rollouts: main_score")
-    found = parts_of_gain(sample)
+    found = parts_of_score(facts, sample)
     if not found.dominated:
         return no(found.text)
     paid = sample.steps[np.abs(sample.numbers["score"] - sample.numbers["main_score"]) > 1e-6]

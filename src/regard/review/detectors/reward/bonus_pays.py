@@ -1,7 +1,8 @@
-"""RWD014 bonus-pays: the score rises by its side bonus while the task stands still.
+"""RWD014 bonus-pays: the score rises by its side bonus, not by the task.
 
 ## What it detects
-Of a score that is a sum: what it gained from the first to the last tenth of the run, beside what its main part gained.
+Of a score that is a sum: what it gained from the first to the last tenth of the run, beside what its main part gained;
+and how much its bonuses differ between the first responses, beside the main part.
 
 ## Why it matters
 The policy follows the cheapest part of a reward. Of the total alone nobody sees which part rose.
@@ -9,13 +10,15 @@ The policy follows the cheapest part of a reward. Of the total alone nobody sees
 ## How it decides
 The run is cut into tenths. Either more than 70 % of the gain from the first to the last is outside the main part, which
 gained less than a quarter of its first deviation, or more than 90 % and less than half; or the main part lost a quarter
-of that deviation since its best tenth and the bonuses gained as much: warning.
+of that deviation since its best tenth and the bonuses gained as much: warning. So it is where the bonuses differ at
+least as much as the main part (standard deviation over the first responses), and within prompts a response with more of
+them has less of the main part (t below -3); or where they differ twice as much, and it has no more (t below 3).
 
 ## When it cannot tell
 The parts of the score are not recorded. Our own trainer records the main part of a sum, so there its absence is clear.
 
 ## False alarms
-A format that is learned first, before the task: look again later in the run.
+A format that is learned first, before the task, and that a right answer does not need: look again later in the run.
 
 ## What to do
 Cap the bonus, pay it only where the task is done, or lower its weight.
@@ -29,7 +32,7 @@ import numpy as np
 from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
-from regard.review.signs.reward_model import one_part, parts_of_gain
+from regard.review.signs.reward_model import one_part, parts_of_score
 from regard.runlog.reader import RunLog, StageLog
 
 NEEDS = ("rollouts: main_score",)
@@ -43,7 +46,7 @@ def bonus_pays(run: RunLog, stage: StageLog) -> Outcome:
         return Clear("The score is no sum: no main part is recorded.")
     if sample is None or not sample.has("score", "main_score"):
         return CannotTell("The parts of the score are not recorded.", NEEDS)
-    found = parts_of_gain(sample)
+    found = parts_of_score(facts, sample)
     if not found.dominated:
         return Clear(found.text)
     steps, bonus = sample.by_step(sample.numbers["score"] - sample.numbers["main_score"])
@@ -52,9 +55,7 @@ def bonus_pays(run: RunLog, stage: StageLog) -> Outcome:
     low, high = int(steps[max(0, at - 2)]), int(steps[min(len(steps) - 1, at + 1)])
     return Fired(
         summary=found.text,
-        evidence=(
-            Evidence("rollouts: score - main_score", found.gain - found.of_main, 0.7 * found.gain, int(steps[-1])),
-        ),
+        evidence=(Evidence("rollouts: score - main_score", found.value, found.least, int(steps[-1])),),
         onset=Onset(int(steps[at]), (low, high)),
         until=int(steps[-1]),
         confidence=0.85,

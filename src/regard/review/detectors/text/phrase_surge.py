@@ -71,7 +71,7 @@ def phrase_surge(run: RunLog, stage: StageLog) -> Outcome:
         return Clear(f"{spread}, and is {price}: {why}.")
     if paid.holds is None and (paid.surge.after < MOST or paid.score.slope < DEAR):
         return CannotTell(f"{spread}, {price}; nobody independent says whether rightly.", ("rollouts: gold",))
-    feature = answers.texts.contains(paid.name.split())
+    feature = answers.with_one_of(paid.phrases)
     last = int(answers.sample.steps[-1])
     rows = answers.witnesses(feature)
     gold = "; there is no gold to compare with" if paid.gap is None else f", {paid.gap:+.2f} more than to gold"
