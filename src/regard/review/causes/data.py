@@ -54,7 +54,7 @@ CAUSES = (
         "learn, and what is learned there is noise that the policy will find.",
         would_overturn="Two raters agree on more than 0.7 of a fresh sample of the pairs.",
         leads_to=("R4", "K2", *HACKS),
-        passes_for=("R2",),
+        passes_for=("R2", "R3"),
         references="Coste et al. 2023 (arXiv 2310.02743); Wang et al. 2024 (arXiv 2401.06080); Stiennon et al. 2020 "
         "(arXiv 2009.01325).",
     ),

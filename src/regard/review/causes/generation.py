@@ -310,7 +310,7 @@ CAUSES = (
         why="A default score punishes what could not be read, whatever it said.",
         would_overturn="A second grader gives the same responses the same scores.",
         leads_to=("D4", "P8"),
-        passes_for=("R6",),
+        passes_for=("R6", "R5"),
         references="Yu et al. 2025, DAPO (arXiv 2503.14476).",
     ),
 )
