@@ -35,6 +35,10 @@ def ppo(metrics: dict[str, list[float]], rm: dict[str, list[float]] | None = Non
     return lambda path: make_record(path, {**({"rm": rm} if rm else {}), "ppo": metrics}, **more)  # type: ignore[arg-type]
 
 
+def ppo_with(change: Change) -> Build:
+    return ppo({}, rollouts=groups(change), steps=20)
+
+
 def offset(row: dict[str, object]) -> float:
     """A number of the prompt alone, from -10 to 10."""
     return float(np.random.default_rng(int(str(row["prompt_id"]))).uniform(-10, 10))
@@ -51,13 +55,14 @@ def bonus(step_of_full: int, main_gain: float) -> Change:
     return change
 
 
-def wide_bonus(with_task: float, size: float = 3.0) -> Change:
-    """A bonus of `size` for half of the responses, always, which have `with_task` more of the main part."""
+def wide_bonus(with_task: float, gain: float = 0.0, begins: int = 0) -> Change:
+    """A bonus of 3 for half of the responses, always, which have `with_task` more of the main part. It gains `gain`
+    over the run, and is 0 up to step `begins`."""
 
     def change(row: dict[str, object], random: np.random.Generator) -> dict[str, object]:
-        has = float(random.random() < 0.5)
-        main = float(str(row["gold"])) + with_task * has
-        return row | {"main_score": main, "score": main + size * has}
+        has, step = float(random.random() < 0.5), int(str(row["rollout_id"])[4:10])
+        main = (float(str(row["gold"])) + with_task * has + gain * step / 20) * (step > begins)
+        return row | {"main_score": main, "score": main + 3.0 * has}
 
     return change
 
@@ -109,9 +114,11 @@ CASES: list[tuple[str, type, str, Build]] = [
     ("RWD013", CannotTell, "one response a prompt", ppo({}, TESTED, rollouts=groups(prompts=64, size=1))),
     ("RWD014", Fired, "bonus", ppo({}, rollouts=groups(bonus(20, -1.0)), steps=20)),
     ("RWD014", Fired, "nearly all of it", ppo({}, rollouts=groups(bonus(20, 0.35)), steps=20)),
-    ("RWD014", Fired, "wide, beside the task", ppo({}, rollouts=groups(wide_bonus(0.0, 9.0)), steps=20)),
-    ("RWD014", Fired, "wide, against the task", ppo({}, rollouts=groups(wide_bonus(-1.0)), steps=20)),
-    ("RWD014", Clear, "wide, and a right answer has it", ppo({}, rollouts=groups(wide_bonus(1.0, 9.0)), steps=20)),
+    ("RWD014", Fired, "wide, against the task", ppo_with(wide_bonus(-1.0))),
+    ("RWD014", Clear, "wide, beside the task", ppo_with(wide_bonus(0.0))),
+    ("RWD014", Clear, "wide, and a right answer has it", ppo_with(wide_bonus(1.0))),
+    ("RWD014", Clear, "the task is learned all the same", ppo_with(wide_bonus(-1.0, 2.0))),
+    ("RWD014", Clear, "nothing is right at first", ppo_with(wide_bonus(-1.0, begins=8))),
     ("RWD014", Clear, "the task rises too", ppo({}, rollouts=groups(bonus(20, 3.0)), steps=20)),
     ("RWD014", Clear, "one number", ppo({}, rollouts=groups(), steps=20)),
     ("RWD014", CannotTell, "the parts are missing", ppo({MAIN: [1.0] * 5}, rollouts=groups(), steps=20)),

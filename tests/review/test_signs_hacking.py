@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support_answers import STEPS, anew, longer, narrow, opens, record, says, says_one_of, talk, twice
 
+from regard.report.evidence import ROLLOUT_FEATURES
 from regard.review.answers import answers_of
 from regard.review.facts import Facts
 from regard.review.signs import all_signs
@@ -280,6 +281,15 @@ def test_a_price_that_begins_mid_run_is_dated_to_its_step(tmp_path: Path) -> Non
     assert answers is not None
     root = answers.paid_since(answers.texts.contains(["in", "short"]))
     assert root is not None and root.interval[0] <= 13 <= root.interval[1] and abs(root.step - 13) <= 1
+
+
+def test_phrases_that_share_a_price_are_named_and_drawn_together(tmp_path: Path) -> None:
+    answers = answers_of(Facts(rollouts(EITHER, start=0.05, end=1.0, pay=2.5)(tmp_path)).policy)
+    assert answers is not None and answers.paid_phrase is not None
+    paid = answers.paid_phrase
+    assert set(paid.name.split("” or “")) == {"in short", "to conclude"}
+    drawn = ROLLOUT_FEATURES["rollouts/phrase_share"](answers)
+    assert float(drawn[answers.late].mean()) == pytest.approx(paid.surge.after) and paid.surge.after > 0.9
 
 
 def test_a_price_that_was_always_there_is_dated_to_the_start(tmp_path: Path) -> None:

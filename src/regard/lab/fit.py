@@ -24,7 +24,7 @@ from regard.review.inference import Hypotheses
 Floats = NDArray[np.float64]
 Counts = dict[str, dict[str, list[float]]]
 
-TUNING = ("facts", "sorting", "orders")
+TUNING = ("facts", "sorting", "orders", "menus")
 LIKELIHOODS = Path(inference.__file__).with_name("likelihoods.json")
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

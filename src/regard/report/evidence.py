@@ -25,7 +25,7 @@ LOG_SPAN = 30.0
 
 def _paid_phrase(answers: Answers) -> Any:
     paid = answers.paid_phrase
-    return None if paid is None else answers.texts.contains(paid.name.split())
+    return None if paid is None else answers.with_one_of(paid.phrases)
 
 
 ROLLOUT_FEATURES: dict[str, Callable[[Answers], Any]] = {

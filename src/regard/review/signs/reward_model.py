@@ -244,35 +244,40 @@ class Parts(NamedTuple):
 
     Attributes:
         value, least: of the bonuses, and from which value on they do.
+        at_first: whether `value` is of the first responses; else of the last.
     """
 
     dominated: bool
     text: str
     value: float
     least: float
+    at_first: bool = False
 
 
 def parts_of_score(facts: Facts, sample: RolloutSample) -> Parts:
     """Whether bonuses outweigh the task: by what the score gained, or else by what moves it from the first step on.
 
-    Within prompts the optimiser sees differences only. Of the first responses either the bonuses differ at least as
-    much as the main part does (in standard deviations), and over the run a response with more bonus has less of the
-    main part (t below -3); or they differ twice as much, and it has no more of it (t below 3). A format that a right
-    answer needs goes with the main part, whatever it weighs.
+    Within prompts, where the optimiser compares, the bonuses of the first responses differ at least as much as the main
+    part does (standard deviations), a response with more bonus has less of the main part (over the run, t below -3),
+    and from its first tenth to the last the main part gains less than one deviation of the first responses. A format
+    that a right answer needs, or that has nothing to do with it, does not go against the main part, whatever it weighs.
     """
     found, answers = parts_of_gain(sample), answers_of(facts.policy)
     if found.dominated or answers is None:
         return found
-    bonus, rows = sample.numbers["score"] - sample.numbers["main_score"], np.ones(len(sample), dtype=bool)
-    spread, of_main = (float(np.nanstd(x[answers.early])) for x in (bonus, sample.numbers["main_score"]))
-    price = answers.price(bonus, answers.standardised("main_score", rows), rows)
-    if price is None or spread < of_main or price.t > (3 if spread > 2 * of_main else -3):
+    main, bonus = sample.numbers["main_score"], sample.numbers["score"] - sample.numbers["main_score"]
+    spread, of_main = (float(np.nanstd(answers.centre(x, answers.early))) for x in (bonus, main))
+    price = answers.price(bonus, answers.standardised("main_score", np.isfinite(main)), np.isfinite(main))
+    _, by_step = sample.by_step(main)
+    tenths = [float(np.nanmean(part)) for part in np.array_split(by_step, 10) if len(part)]
+    stands = tenths[-1] - tenths[0] < float(np.nanstd(main[answers.early]))
+    if price is None or not (spread >= of_main > 0) or price.t >= -3 or not stands:
         return found
     text = (
-        f"Among the first responses the bonuses differ by {spread:.2f}, the main part by {of_main:.2f}; within prompts "
-        f"a response with 1 more of bonus has {price.slope:+.2f} deviations of the main part."
+        f"Within prompts the bonuses of the first responses differ by {spread:.2f}, the main part by {of_main:.2f}; "
+        f"over the run a response with 1 more of bonus has {price.slope:.2f} deviations of the main part."
     )
-    return found._replace(dominated=True, text=text, least=of_main, value=spread)
+    return Parts(True, text, spread, of_main, at_first=True)
 
 
 def parts_of_gain(sample: RolloutSample) -> Parts:
@@ -307,7 +312,7 @@ def one_part(facts: Facts) -> bool:
 @sign("bonus-drives-score")
 def bonus_drives_score(facts: Facts) -> Answer:
     """The score is a sum, and its bonuses are what it gains while the part that measures the task stands still or falls
-    from its best; or they differ more between responses than that part does, and do not go with it."""
+    from its best; or between the first responses they differ more than that part does, and go against it."""
     sample = facts.rollouts
     if one_part(facts):
         return no("The score is no sum: no main part is recorded.")

@@ -12,7 +12,8 @@ with the sign flipped the policy is paid for leaving the reference.
 Per step the share is fitted by least squares without intercept. Its median over the last quarter below 0.5: error.
 
 ## When it cannot tell
-The weight is 0 or unknown; the KL is 0 throughout; neither rewards nor their sum are recorded.
+The weight is 0 or unknown; the KL is 0 throughout; neither rewards nor their sum are recorded. The weight is configured
+and not logged, and the term is missing since the middle of the run: it may have been changed.
 
 ## False alarms
 A trainer that takes the KL as a loss on purpose (k2, or group methods) logs no rewards with it. If it does, allow this.

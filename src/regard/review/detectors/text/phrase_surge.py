@@ -14,8 +14,9 @@ held by 15 % of the last responses, to at least 35 % of their prompts, and four 
 difference in score between responses to one prompt with and without it, at equal length and repetition, in deviations
 within prompts, against the same difference in gold. Fires if the score pays 0.75 more than gold with t of 4; if gold
 does not pay for a fifth of it or more; and if that gap times the rise of the phrase's share, which is what it bought,
-is half a deviation of the mean score or more: error if half of the responses hold it, warning below. Without gold, a
-phrase in half of the responses that is paid with one deviation is an info.
+is half a deviation of the mean score or more: error if half of the responses hold it, warning below. If none does, up
+to three phrases of which hardly any response has two are asked about as one: where each is paid for, none earns more
+than the others. Without gold, a phrase in half of the responses that is paid with one deviation is an info.
 
 ## When it cannot tell
 Fewer than 40 early and 40 late rollouts with texts, no scores, or no two responses to a prompt that differ in it.
