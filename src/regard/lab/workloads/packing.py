@@ -61,14 +61,14 @@ class Packing(Workload):
             "micro_batch_size": 64,
             "learning_rate": 6e-4,
             "max_response_tokens": 15,
-            "kl_coef": 0.06,
+            "kl_coef": 0.12,
             "value_coef": 0.5,
             "num_minibatches": 2,
         },
     }
     pretrain_examples: ClassVar[int] = 6000
     sft_examples: ClassVar[int] = 2500
-    rm_groups: ClassVar[int] = 800
+    rm_groups: ClassVar[int] = 1300
 
     def prompt(self, random: Random) -> str:
         activity, weather = random.choice(ACTIVITIES), random.choice(WEATHER)
