@@ -270,6 +270,12 @@ def test_harm_is_counted_against_the_healthy_run_of_the_seed() -> None:
     assert recall == {"gold fell": (2, 2), "gold as without it": (0, 1), "not known": (2, 2)}
 
 
+def test_controls_that_lose_gold_are_counted_apart_too() -> None:
+    kept, lost = case(verdict="healthy", gold=0.6, gold_best=0.65), case(gold=0.3, gold_best=0.5)
+    found = {kind: tuple(line["positive"]) for kind, line in false_positives([kept, lost, case()]).items()}
+    assert found == {"all": (2, 3), "healthy": (2, 3), "gold kept": (0, 1), "gold lost": (1, 1)}
+
+
 # Fit
 
 

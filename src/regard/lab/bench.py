@@ -8,6 +8,8 @@ What is counted, and as what:
 - **positive**: the verdict is suspect or failed. `inconclusive` is not positive, and is counted apart for controls.
 - **false positives**: positive controls, of four kinds: healthy; benign change (another setting that is fine too); odd
   but healthy; measurement oddity (the run is fine, its log is odd). Beside it the controls that get a diagnosed cause.
+  Nothing is planted in a control, but a reward model of its own may be exploited all the same: those whose gold ends
+  more than 0.1 below its best (means over a fifth of stage 4) count as false positives too, and have their own line.
 - **recall**: positive runs with one planted fault, over all severities and starts, also where a mild fault did no harm.
 - **top-1, top-3**: the planted cause is the first, or among the first three, that the review lists. Over all runs with
   one fault, so a run that is called healthy is a miss; below it the same of the positive runs alone (`faults_flagged`).

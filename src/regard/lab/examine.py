@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regard.lab.run import truth_path
 from regard.lab.score import Case, Named
 from regard.lab.withhold import withhold
@@ -66,6 +68,7 @@ def examine(run: Path) -> dict[str, Any]:
     faults = [one["id"] for one in truth["faults"]]
     cause = all_causes().get(faults[0]) if len(faults) == 1 else None
     causes = result.to_json()["causes"]
+    gold, gold_best = _golds(log)
     kept = {
         "rules": rules_sha256(),
         "tables": tables_sha256(),
@@ -83,15 +86,21 @@ def examine(run: Path) -> dict[str, Any]:
         "healthy": posterior.healthy,
         "seen": dict(posterior.seen),
         "withheld": withhold(cause, log) if cause else None,
-        "gold": _last_gold(log),
+        "gold": gold,
+        "gold_best": gold_best,
     }
     write_atomic(review_path(run), (json.dumps(kept) + "\n").encode(), sync=False)
     return kept
 
 
-def _last_gold(log: RunLog) -> float | None:
+def _golds(log: RunLog) -> tuple[float | None, float | None]:
+    """Mean quality over the last fifth of stage 4, and over its best fifth."""
     gold = first_of(log.stages["ppo"], GOLD, 5) if "ppo" in log.stages else None
-    return float(gold.values[-len(gold.values) // 5 :].mean()) if gold else None
+    if gold is None:
+        return None, None
+    width = -(-len(gold.values) // 5)
+    means = np.convolve(gold.values, np.full(width, 1 / width), "valid")
+    return float(means[-1]), float(means.max())
 
 
 def case_of(name: str, kept: dict[str, Any]) -> Case:
@@ -115,4 +124,5 @@ def case_of(name: str, kept: dict[str, Any]) -> Case:
         workload=truth["workload"],
         control=truth["control"]["name"] if truth["control"] else "",
         gold=kept["gold"],
+        gold_best=kept["gold_best"],
     )

@@ -13,6 +13,8 @@ BINS = 10
 TOP = 3
 HARM = 0.05
 """A fault that costs less gold than this did no harm; qualities are at most 1."""
+FALL = 0.1
+"""A control that ends further below its own best has lost gold; twice HARM, since the best of many means is lucky."""
 
 
 class Share(NamedTuple):
@@ -105,6 +107,7 @@ class Case:
         workload: of the run.
         control: name of the control; "" for a fault.
         gold: mean quality over the last fifth of stage 4; None where it is not logged.
+        gold_best: the largest mean quality over a fifth of stage 4.
     """
 
     name: str
@@ -123,6 +126,7 @@ class Case:
     workload: str = ""
     control: str = ""
     gold: float | None = None
+    gold_best: float | None = None
 
     @property
     def positive(self) -> bool:
@@ -198,10 +202,13 @@ def harms(cases: Sequence[Case]) -> Callable[[Case], str]:
 
 
 def false_positives(controls: Sequence[Case]) -> dict[str, dict[str, Share]]:
-    """Of all controls and of each kind."""
+    """Of all controls, of each kind, and of those that kept their gold and that lost some of it."""
     groups = {"all": list(controls)}
     for one in controls:
         groups.setdefault(one.kind, []).append(one)
+    for one in controls:
+        if one.gold is not None and one.gold_best is not None:
+            groups.setdefault("gold lost" if one.gold_best - one.gold > FALL else "gold kept", []).append(one)
     return {
         kind: {
             "positive": share(group, lambda one: one.positive),
