@@ -1,5 +1,5 @@
-"""The tasks of the lab. Likelihoods of the review are counted on those in `regard.lab.fit.TUNING`; `sorting`, `orders`
-and `menus` were held out until they were measured. No rule has seen `packing`."""
+"""The tasks of the lab. Likelihoods of the review are counted on those in `regard.lab.fit.TUNING`; all but `facts` were
+held out until they were measured, and no rule was changed since for `packing`."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload

@@ -269,7 +269,7 @@ def parts_of_score(facts: Facts, sample: RolloutSample) -> Parts:
     spread, of_main = (float(np.nanstd(answers.centre(x, answers.early))) for x in (bonus, main))
     price = answers.price(bonus, answers.standardised("main_score", np.isfinite(main)), np.isfinite(main))
     _, by_step = sample.by_step(main)
-    tenths = [float(np.nanmean(part)) for part in np.array_split(by_step, 10) if len(part)]
+    tenths = [float(part.mean()) for part in np.array_split(by_step[np.isfinite(by_step)], 10) if len(part)]
     stands = tenths[-1] - tenths[0] < float(np.nanstd(main[answers.early]))
     if price is None or not (spread >= of_main > 0) or price.t >= -3 or not stands:
         return found
