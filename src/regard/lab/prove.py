@@ -35,9 +35,8 @@ from regard.lab.workers import work
 from regard.lab.workloads import workload_named
 from regard.review import Review, review
 from regard.review.causes import all_causes
-from regard.review.diagnosis import TELLING
+from regard.review.diagnosis import accounts_for
 from regard.review.facts import Facts
-from regard.review.inference import probability
 from regard.runlog.files import to_json, write_atomic
 from regard.runlog.reader import read_run
 from regard.train.seeds import derive
@@ -168,7 +167,7 @@ def target_of(cause: str, patient_run: Path) -> Target:
     """What the review found and the cause explains; all that it found where the cause explains nothing."""
     found = {one.detector.code for one in reviewed(patient_run).findings if one.severity != "info"}
     entry = all_causes()[cause]
-    explained = {code for code in found if probability(entry, code) - probability(None, code) >= TELLING}
+    explained = {code for code in found if accounts_for(entry, code)}
     return Target(frozenset(explained or found), cause)
 
 

@@ -15,6 +15,8 @@ LISTED = 0.04
 AT_MOST = 5
 TELLING = 0.3
 """A symptom or sign speaks for a cause if the cause makes it likelier than a healthy run does by this much."""
+SELDOM, TIMES = 0.1, 10.0
+"""A symptom that is there is one of a cause also from this probability on, if that is so many times a healthy run's."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,12 @@ def unseen(cause: Cause, answers: Mapping[str, Answer]) -> tuple[str, ...]:
     return tuple(item for answer in deciders if answer.holds is None for item in answer.missing)
 
 
+def accounts_for(cause: Cause, symptom: str) -> bool:
+    """Whether a symptom that is there is one of this cause: common with it, or seldom and hardly ever without."""
+    there, without = probability(cause, symptom), probability(None, symptom)
+    return there - without >= TELLING or (there >= SELDOM and there >= TIMES * without)
+
+
 def rivals(cause: Cause, posterior: Posterior) -> list[Cause]:
     """Causes that may be at the root in place of this one. One that accounts for this one is a rival already where it
     is hardly likely, since it brings the very evidence for it."""
@@ -140,6 +148,10 @@ def _word(
     weights = {name: probability(cause, name) - probability(None, name) for name in answers}
     seen = {name: answer for name, answer in answers.items() if answer.holds and weights[name] >= TELLING}
     order = sorted(seen, key=lambda name: -weights[name])
+    further = [
+        name for name, answer in answers.items()
+        if answer.holds and name in symptoms and name not in seen and accounts_for(cause, name)
+    ]  # fmt: skip
     absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
     decided = any(answers[name].holds for name in cause.decided_by if name in answers)
     blind = [answers[name] for name in cause.decided_by if name in answers and answers[name].holds is None]
@@ -153,7 +165,7 @@ def _word(
         cause=cause,
         probability=p,
         status="diagnosed" if p >= DIAGNOSED and decided and not lacking else "suspected",
-        explains=tuple(name for name in order if name in symptoms),
+        explains=(*(name for name in order if name in symptoms), *further),
         evidence=tuple((name, seen[name].summary) for name in order),
         against=tuple((name, answers[name].summary) for name in absent),
         missing=tuple(dict.fromkeys([*lacking, *(item for answer in blind for item in answer.missing)])),
