@@ -34,7 +34,8 @@ PHRASE_OVERPAID, PHRASE_BOUGHT, PHRASE_BEYOND = 0.75, 0.5, 0.8
 times the rise of its share; and how much of its price must be beyond gold's: of all words the policy finds those that
 the reward model misjudges most. In healthy runs of the lab they bought at most 0.19 under 102 reward models and up to
 0.76 under eight others, where gold paid for seven of them too (gap 0.43 to 0.77 of the price); planted markers bought
-0.58 to 4.6, and gold paid nothing for them."""
+0.58 to 4.6, and gold paid nothing for them. Weak reward models of a fifth workload overpaid a right word in the wrong
+place: it bought 0.51 to 0.94 in 16 of 189 runs that kept their gold."""
 LEAST_TWINS, LEAST_SIGNAL = 8, 0.05
 """Responses that repeat another to the same prompt, from which on they say how noisy a judge is; and the share of a
 variance that is believed to be no noise in any case."""
@@ -54,7 +55,8 @@ TOGETHER, SELDOM = 3, 0.25
 """So many phrases are asked about together, if at most this share of the responses with one has another. Such phrases
 bought at most 0.05 deviations in 632 healthy runs of the lab, of which eleven had any; planted ones 4.2 to 5.9."""
 SAME = 0.7
-"""A phrase is one of a lexicon, or of another script, if this share of its responses is."""
+"""A phrase is one of a lexicon, or of another script, if this share of its responses is; and part of a longer one that
+stands in this share of them."""
 
 
 @dataclass(frozen=True)

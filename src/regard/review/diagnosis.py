@@ -148,10 +148,7 @@ def _word(
     weights = {name: probability(cause, name) - probability(None, name) for name in answers}
     seen = {name: answer for name, answer in answers.items() if answer.holds and weights[name] >= TELLING}
     order = sorted(seen, key=lambda name: -weights[name])
-    further = [
-        name for name, answer in answers.items()
-        if answer.holds and name in symptoms and name not in seen and accounts_for(cause, name)
-    ]  # fmt: skip
+    own = [name for name, one in answers.items() if one.holds and name in symptoms and accounts_for(cause, name)]
     absent = [name for name, answer in answers.items() if answer.holds is False and weights[name] >= TELLING]
     decided = any(answers[name].holds for name in cause.decided_by if name in answers)
     blind = [answers[name] for name in cause.decided_by if name in answers and answers[name].holds is None]
@@ -165,7 +162,7 @@ def _word(
         cause=cause,
         probability=p,
         status="diagnosed" if p >= DIAGNOSED and decided and not lacking else "suspected",
-        explains=(*(name for name in order if name in symptoms), *further),
+        explains=tuple(sorted(own, key=lambda name: -weights[name])),
         evidence=tuple((name, seen[name].summary) for name in order),
         against=tuple((name, answers[name].summary) for name in absent),
         missing=tuple(dict.fromkeys([*lacking, *(item for answer in blind for item in answer.missing)])),

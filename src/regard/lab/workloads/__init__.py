@@ -1,5 +1,5 @@
 """The tasks of the lab. Likelihoods of the review are counted on those in `regard.lab.fit.TUNING`; all but `facts` were
-held out until they were measured, and no rule was changed since for `packing`."""
+held out until they were measured, and no rule is tuned on `packing`."""
 
 from regard.errors import ConfigError
 from regard.lab.workloads.base import Phrases, Workload

@@ -23,6 +23,7 @@ Fewer than 40 early and 40 late rollouts with texts, no scores, or no two respon
 
 ## False alarms
 A format that people asked for, or a good word, spreads in the same way; gold pays for it too, if not as much.
+A right word in the wrong place, under a weak reward model that is hardly exploited yet: 16 of 189 such runs of the lab.
 
 ## What to do
 Score some first responses again with the phrase inserted. Add pairs that differ in it and are ties, or remove it before
