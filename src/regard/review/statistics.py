@@ -66,6 +66,23 @@ def smooth(values: Floats) -> Floats:
     return np.concatenate([[values[:2].mean()], inner, [values[-2:].mean()]])
 
 
+def windows_before(values: Floats, width: int) -> Floats:
+    """[N, width] the values before each point, NaN where the series had not begun."""
+    padded = np.concatenate([np.full(width, np.nan), values])
+    return np.lib.stride_tricks.sliding_window_view(padded, width)[:-1]
+
+
+def growth_in_a_step(values: Floats, before: int, after: int) -> tuple[Floats, Floats]:
+    """Two arrays [N]: the largest of up to `before` values before a point, and the smallest of the `after` values from
+    it on. NaN for both at fewer than `after` points from either end."""
+    largest, smallest = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    if len(values) >= 2 * after:
+        inner = slice(after, len(values) - after + 1)
+        largest[inner] = np.nanmax(windows_before(values, before)[inner], axis=1)
+        smallest[inner] = np.lib.stride_tricks.sliding_window_view(values, after)[after:].min(axis=1)
+    return largest, smallest
+
+
 @dataclass(frozen=True)
 class Spell:
     """A stretch of a series for which something holds to the end."""

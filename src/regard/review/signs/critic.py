@@ -5,7 +5,7 @@ import numpy as np
 from regard.review.facts import Facts
 from regard.review.outcome import Onset
 from regard.review.signs import Answer, no, sign, unknown, yes
-from regard.review.statistics import Reading, first_of, smooth
+from regard.review.statistics import Reading, first_of, smooth, windows_before
 from regard.runlog.reader import StageLog
 from regard.runlog.sample import Floats, Ints
 
@@ -135,14 +135,12 @@ def value_clip_binds(facts: Facts) -> Answer:
 def first_jump(reading: Reading, least: float = 0.0, deviations: float = 8.0, factor: float = 3.0) -> int | None:
     """Index of the first value above `least` and above 8 deviations (MAD) and 3 times the median of the up to twenty,
     at least six, before it; None where there is none."""
-    values = reading.values
-    for i in range(6, len(values)):
-        before = values[max(0, i - 20) : i]
-        median = float(np.median(before))
-        deviation = float(np.median(np.abs(before - median)))
-        if values[i] > max(least, median + deviations * deviation, factor * median):
-            return i
-    return None
+    values = reading.values[6:]
+    before = windows_before(reading.values, 20)[6:]
+    median = np.nanmedian(before, axis=1)
+    deviation = np.nanmedian(np.abs(before - median[:, None]), axis=1)
+    jumps = np.flatnonzero(values > np.maximum(np.maximum(least, median + deviations * deviation), factor * median))
+    return int(jumps[0]) + 6 if len(jumps) else None
 
 
 @sign("value-loss-grows")

@@ -121,10 +121,13 @@ def _fell(facts: Facts) -> Onset | None:
     coef = reading(facts, COEF, least=6)
     if coef is None:
         return None
-    for place in range(1, len(coef.values) - 2):
-        if coef.values[place:].max() <= 0.5 * coef.values[:place].min() and coef.values[place - 1] > 0:
-            return Onset(int(coef.steps[place]), (int(coef.steps[place - 1]), int(coef.steps[place])))
-    return None
+    least_before = np.minimum.accumulate(coef.values)[:-1]
+    most_after = np.maximum.accumulate(coef.values[::-1])[::-1][1:]
+    fell = np.flatnonzero((most_after <= 0.5 * least_before)[:-2] & (coef.values[:-3] > 0))
+    if not len(fell):
+        return None
+    before, place = coef.steps[fell[0] : fell[0] + 2]
+    return Onset(int(place), (int(before), int(place)))
 
 
 def usual_leash(facts: Facts) -> float | None:

@@ -595,16 +595,19 @@ def rate_jumps_above_its_peak(facts: Facts) -> Answer:
     if rate is None:
         return unknown("The learning rate is not logged.", RATE)
     values = rate.values
-    for index in range(3, len(values) - 2):
-        peak, warming = float(values[:index].max()), values[index - 1] > values[index - 2] * (1 + 1e-6)
-        flat = index <= len(values) / 5 and np.ptp(values[:index]) <= 1e-6 * peak
-        lasts = float(values[index : index + 3].min()) > JUMP * peak > 0
-        if lasts and values[index - 2] > 0 and not warming and not flat:
-            step, before = int(rate.steps[index]), int(rate.steps[index - 1])
-            text = f"The learning rate is {values[index]:.2g} from step {step} on, {peak:.2g} at most before."
-            onset = Onset(step, (before, step))
-            return yes(text, onset, root=onset)
-    return no("The learning rate does not jump.")
+    at = np.arange(3, len(values) - 2)
+    peak, least = (one.accumulate(values)[at - 1] for one in (np.maximum, np.minimum))
+    lasts = (np.minimum(np.minimum(values[at], values[at + 1]), values[at + 2]) > JUMP * peak) & (peak > 0)
+    warming = values[at - 1] > values[at - 2] * (1 + 1e-6)
+    flat = (at <= len(values) / 5) & (peak - least <= 1e-6 * peak)
+    jumps = np.flatnonzero(lasts & (values[at - 2] > 0) & ~warming & ~flat)
+    if not len(jumps):
+        return no("The learning rate does not jump.")
+    index = int(at[jumps[0]])
+    step, before = int(rate.steps[index]), int(rate.steps[index - 1])
+    text = f"The learning rate is {values[index]:.2g} from step {step} on, {peak[jumps[0]]:.2g} at most before."
+    onset = Onset(step, (before, step))
+    return yes(text, onset, root=onset)
 
 
 @dataclass(frozen=True)

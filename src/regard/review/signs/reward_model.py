@@ -10,7 +10,7 @@ from regard.review.outcome import Onset
 from regard.review.ranking import Concordance, between_groups, concordance, start_rows
 from regard.review.signs import Answer, no, sign, unknown, yes
 from regard.review.signs.data import AGREEMENT, PAIRS, TEST, TRUSTED, accuracy_error, last
-from regard.review.statistics import Reading, first_of, smooth
+from regard.review.statistics import Reading, first_of, growth_in_a_step, smooth
 from regard.runlog.sample import RolloutSample
 
 TRAIN, SHORTER = "rm/accuracy_train/mean", "rm/accuracy_shorter_chosen/mean"
@@ -222,16 +222,14 @@ def score_deviation_jumps(facts: Facts) -> Answer:
     reading = spread_of_score(facts, 12)
     if reading is None:
         return unknown("The spread of the scores is not logged for twelve steps.", SCORE_STD)
-    values, width = smooth(reading.values), 4
-    best, where = 0.0, width
-    for place in range(width, len(values) - width + 1):
-        before, after = values[max(0, place - 8) : place].max(), values[place : place + width].min()
-        if before > 0 and after / before > best:
-            best, where = float(after / before), place
+    before, after = growth_in_a_step(smooth(reading.values), 8, 4)
+    factors = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+    where = int(np.argmax(factors))
+    best = float(factors[where])
     text = f"At most the scores' spread grows {best:.2f}-fold within a step, at step {reading.steps[where]}."
     if best <= 2.5:
         return no(text)
-    low, high = reading.steps[max(0, where - 2)], reading.steps[min(len(values) - 1, where + 1)]
+    low, high = reading.steps[max(0, where - 2)], reading.steps[min(len(factors) - 1, where + 1)]
     onset = Onset(int(reading.steps[where]), (int(low), int(high)))
     return yes(text, onset, root=onset)
 

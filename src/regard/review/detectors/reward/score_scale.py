@@ -34,7 +34,7 @@ from regard.review.facts import Facts
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Onset, Outcome
 from regard.review.registry import POLICY_STAGES, detector
 from regard.review.signs.reward_model import spread_of_score
-from regard.review.statistics import first_of, smooth
+from regard.review.statistics import first_of, growth_in_a_step, smooth
 from regard.runlog.reader import RunLog, StageLog
 
 SCORE, SCALE, OWN = ("score/reward_model/std",), ("score/reward_scale/value",), ("rm/score/std",)
@@ -61,16 +61,17 @@ def score_scale(run: RunLog, stage: StageLog) -> Outcome:
                 until=last,
                 confidence=0.8,
             )
-    values = smooth(score.values)
-    for place in range(AFTER, len(values) - AFTER + 1):
-        before, after = values[max(0, place - BEFORE) : place].max(), values[place : place + AFTER].min()
-        if before > 0 and after > WIDER * before:
-            low, high = int(score.steps[max(0, place - 2)]), int(score.steps[min(len(values) - 1, place + 1)])
-            return Fired(
-                summary=f"The scores' spread jumps from {before:.2g} to {after:.2g} at step {score.steps[place]}.",
-                evidence=(Evidence(score.key, float(after), float(WIDER * before), int(score.steps[place])),),
-                onset=Onset(int(score.steps[place]), (low, high)),
-                until=last,
-                confidence=0.85,
-            )
+    before, after = growth_in_a_step(smooth(score.values), BEFORE, AFTER)
+    jumps = np.flatnonzero((before > 0) & (after > WIDER * before))
+    if len(jumps):
+        place = jumps[0]
+        low, high = int(score.steps[max(0, place - 2)]), int(score.steps[min(len(after) - 1, place + 1)])
+        return Fired(
+            summary=f"The scores' spread jumps from {before[place]:.2g} to {after[place]:.2g} at step "
+            f"{score.steps[place]}.",
+            evidence=(Evidence(score.key, float(after[place]), float(WIDER * before[place]), int(score.steps[place])),),
+            onset=Onset(int(score.steps[place]), (low, high)),
+            until=last,
+            confidence=0.85,
+        )
     return Clear(f"The scores spread {score.start:.2g} at the start and {score.end:.2g} at the end.")
