@@ -60,15 +60,18 @@ def test_the_keys_that_a_remedy_changes_decide_whether_it_only_sets_the_speed() 
     assert changed_keys(LOOSE, Remedy("wrong", "P3", (("ppo.epochs", 1),))) == ["ppo.epochs"]
 
 
-def trial(kind: str, outcome: str, fault: str | None = "K1", cause: str = "K1") -> dict[str, Any]:
+def trial(
+    kind: str, outcome: str, fault: str | None = "K1", cause: str = "K1", cured: bool = False, gains: bool = False
+) -> dict[str, Any]:
     return {"patient": f"facts-{fault}", "fault": fault, "kind": kind, "cause": cause, "changes": {"ppo.epochs": 1},
-            "outcome": outcome, "reasons": ["Because."], "seconds": 10.0}  # fmt: skip
+            "outcome": outcome, "cured": cured, "reasons": ["Because."], "seconds": 10.0,
+            "against": {"unchanged": [0.1, 0.05 if gains else -0.1, 0.2]}}  # fmt: skip
 
 
 def test_shares_are_of_the_right_fix_of_wrong_ones_and_of_healthy_runs() -> None:
     trials = [
-        trial("removed", "proven"),
-        trial("removed", "not proven"),
+        trial("removed", "proven", gains=True),
+        trial("removed", "not proven", cured=True),
         trial("removed", "cannot be decided", "D1"),
         trial("proposed", "proven"),
         trial("wrong", "proven", cause="P3"),
@@ -79,6 +82,8 @@ def test_shares_are_of_the_right_fix_of_wrong_ones_and_of_healthy_runs() -> None
     shares = {name: (found[name].hits, found[name].of) for name in ("removed", "proposed", "wrong", "healthy")}
     assert shares == {"removed": (1, 3), "proposed": (1, 1), "wrong": (1, 2), "healthy": (0, 1)}
     assert tuple(found["removed_where_the_failure_came_again"]) == (1, 2)
+    assert tuple(found["removed_where_it_gains_gold"]) == (1, 1)
+    assert tuple(found["cured"]["removed"]) == (2, 3) and tuple(found["cured"]["wrong"]) == (1, 2)
     assert found["causes"] == 2 and tuple(found["by_cause"]["D1"]) == (0, 1)
     text = table({"scores": found, "trials": trials, "seeds": 3, "max_seeds": 6, "failed": {"a run": "it broke"}})
     assert "2 causes, 7 experiments of 3 to 6 paired seeds" in text

@@ -61,6 +61,29 @@ def test_a_failure_that_does_not_come_again_decides_nothing() -> None:
     assert found.outcome == "cannot be decided" and "1 of 3" in found.reasons[0]
 
 
+WITHOUT_COST = {"generic": arm("generic", 0.5, failed=True), "fix": arm("fix", 0.5)}
+
+
+def test_a_failure_that_costs_no_gold_is_cured_and_not_proven() -> None:
+    found = judge(arms(**WITHOUT_COST))
+    assert found.outcome == "not proven" and found.cured and found.open
+    assert "gone with the change in every run and there in every control" in found.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"generic": arm("generic", 0.5, failed=[True, False, True])},
+        {"placebo": arm("placebo", 0.5, failed=[True, True, False])},
+        {"fix": arm("fix", 0.5, failed=[False, True, False])},
+        {"fix": arm("fix", 0.4)},
+        {"fix": arm("fix", 0.5, errors=frozenset({"TXT002"}))},
+    ],
+)
+def test_what_a_control_lacks_too_what_stays_and_what_costs_gold_is_no_cure(changed: dict[str, list[ArmRun]]) -> None:
+    assert not judge(arms(**WITHOUT_COST | changed)).cured
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

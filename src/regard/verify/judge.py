@@ -201,12 +201,15 @@ class Judgement:
         reasons: one sentence for each condition that decided.
         against: the fix's gold against each control.
         open: more seeds could still change the outcome.
+        cured: the failure is gone in every run of the fix and there in every run of every control, nothing else broke,
+            and gold is surely worse than in no control. A failure that costs no gold can be cured, never proven.
     """
 
     outcome: Outcome
     reasons: tuple[str, ...]
     against: Mapping[str, Difference]
     open: bool
+    cured: bool = False
 
 
 def trial_json(
@@ -235,6 +238,7 @@ def trial_json(
             for name, one in changes.items()
         },
         "outcome": judgement.outcome,
+        "cured": judgement.cured,
         "reasons": list(judgement.reasons),
         "against": {
             name: {"difference": gap.mean, "ci95": [gap.low, gap.high]} for name, gap in judgement.against.items()
@@ -280,9 +284,17 @@ def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> J
                 f"unchanged run ({found}): it may only be earlier on the same way."
             )
             damage.append(reasons[-1])
+    worse = any(against[name].high < 0 for name in controls)
+    cured = not (left or damage or worse) and all(one.failed for name in controls for one in arms[name])
     if reasons:
-        hopeless = left == count or bool(damage) or any(against[name].high < 0 for name in controls)
-        return Judgement("not proven", tuple(reasons), against, open=not hopeless)
+        if cured:
+            reasons.append(
+                "The failure is gone with the change in every run and there in every control: the change removes it. "
+                "That the failure costs gold is not shown."
+            )
+        return Judgement(
+            "not proven", tuple(reasons), against, open=not (left == count or damage or worse), cured=cured
+        )
     return Judgement(
         "proven",
         (
@@ -291,6 +303,7 @@ def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> J
         ),
         against,
         open=False,
+        cured=cured,
     )
 
 
