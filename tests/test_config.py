@@ -28,3 +28,24 @@ def test_reviews_too_few_for_a_prompt_of_stage_4_are_refused() -> None:
     with pytest.raises(ConfigError, match="leaves stage 4 no prompt"):
         parse_config({"data": {"max_reviews": 256}}, "test")
     assert parse_config({"data": {"max_reviews": 257}}, "test").data.max_reviews == 257
+
+
+@pytest.mark.parametrize(
+    ("ppo", "says"),
+    [
+        ({"algorithm": "grpo"}, "set group_size, to 8 say"),
+        ({"algorithm": "rloo", "group_size": 1}, "compares responses to one prompt"),
+        ({"algorithm": "grpo", "group_size": 5}, "batch_size=64 is no multiple of group_size=5"),
+        ({"algorithm": "grpo", "group_size": 8, "value_model": "separate"}, "leave value_model at shared"),
+        ({"algorithm": "rloo", "group_size": 8, "whiten_advantages": True}, "set whiten_advantages to false"),
+    ],
+)
+def test_groups_that_cannot_be_compared_are_refused(ppo: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_config({"ppo": ppo}, "test")
+
+
+def test_a_record_says_that_advantages_of_groups_are_not_whitened() -> None:
+    plain = parse_config({"ppo": {"algorithm": "grpo", "group_size": 8}}, "test").model_dump(mode="json")
+    assert plain["ppo"]["whiten_advantages"] is False
+    assert parse_config(plain, "test").model_dump(mode="json") == plain

@@ -136,7 +136,14 @@ class RewardModelConfig(_Optimisation):
 class PPOConfig(_Optimisation):
     """Online PPO with a KL leash to the frozen reference."""
 
-    algorithm: Literal["ppo", "a2c"] = Field(default="ppo", description="a2c: one epoch without ratio or clip")
+    algorithm: Literal["ppo", "a2c", "grpo", "rloo"] = Field(
+        default="ppo",
+        description="a2c: one epoch without ratio or clip. grpo, rloo: no value; a response is compared with the "
+        "others to its prompt (group_size), so gamma, gae_lambda and value_* do nothing",
+    )
+    group_size: int = Field(
+        default=1, ge=1, description="responses to each prompt; batch_size is a multiple of it. grpo and rloo need 2"
+    )
     steps: int = Field(default=30, ge=1, description="iterations of sample, score, update")
     batch_size: int = Field(default=64, ge=1, description="rollouts per iteration over all processes")
     learning_rate: float = Field(default=1e-4, gt=0, description="of the policy; the value head takes ten times it")
@@ -209,13 +216,36 @@ class PPOConfig(_Optimisation):
                 )
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_are_not_whitened(cls, values: Any) -> Any:
+        """Said in the record, which a reviewer reads."""
+        if isinstance(values, dict) and values.get("algorithm") in ("grpo", "rloo"):
+            if values.get("whiten_advantages"):
+                raise ValueError(
+                    f"algorithm {values['algorithm']} compares within groups: set whiten_advantages to false"
+                )
+            return values | {"whiten_advantages": False}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> "PPOConfig":
         if self.batch_size % self.num_minibatches:
             raise ValueError(f"batch_size={self.batch_size} is no multiple of num_minibatches={self.num_minibatches}")
         if self.algorithm == "a2c" and self.epochs != 1:
             raise ValueError("algorithm a2c has no ratio to correct for stale rollouts: set epochs to 1")
+        if self.batch_size % self.group_size:
+            raise ValueError(f"batch_size={self.batch_size} is no multiple of group_size={self.group_size}")
+        if not self.has_critic and self.group_size < 2:
+            raise ValueError(f"algorithm {self.algorithm} compares responses to one prompt: set group_size, to 8 say")
+        if not self.has_critic and self.value_model == "separate":
+            raise ValueError(f"algorithm {self.algorithm} has no value: leave value_model at shared")
         return self
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether a value is learned, or the other responses to a prompt stand in for it."""
+        return self.algorithm in ("ppo", "a2c")
 
 
 class EvalConfig(_Section):

@@ -1,5 +1,7 @@
 """Oracle: Schulman et al. (2016) eq. 16 as the double sum it is printed as, over Python lists."""
 
+import statistics
+
 import pytest
 import torch
 from hypothesis import given
@@ -125,3 +127,52 @@ def test_impossible_discounts_are_refused():
         ops.gae(x, x, x, gamma=1.0, gae_lambda=-0.1)
     with pytest.raises(ValueError, match="shapes must be equal"):
         ops.gae(x, torch.ones(2), x, gamma=1.0, gae_lambda=0.9)
+
+
+def slow_leave_one_out(total):
+    return [r - sum(total[:i] + total[i + 1 :]) / (len(total) - 1) for i, r in enumerate(total)]
+
+
+def slow_group_relative(total):
+    return [(r - statistics.mean(total)) / (statistics.stdev(total) + 1e-4) for r in total]
+
+
+GROUPED = [
+    (ops.leave_one_out_advantages, slow_leave_one_out),
+    (ops.group_relative_advantages, slow_group_relative),
+]
+
+
+@pytest.mark.parametrize(("fast", "slow"), GROUPED)
+@given(SEEDS, st.integers(2, 4), st.integers(1, 3))
+def test_advantages_in_a_group_equal_those_of_plain_lists(fast, slow, seed, size, groups):
+    rewards, _, mask = draw(seed, rows=size * groups)
+    total = [sum(row) for row in responses(rewards, mask)]
+    each = [a for g in range(groups) for a in slow(total[g * size : (g + 1) * size])]
+    out = fast(rewards, mask, group_size=size)
+    lengths = mask.sum(1).tolist()
+    for got, numbers in ((out.advantages, each), (out.returns, total)):
+        want = scatter(mask, [[number] * length for number, length in zip(numbers, lengths, strict=True)])
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("fast", [fast for fast, _ in GROUPED])
+@given(SEEDS)
+def test_what_lies_outside_the_mask_is_no_part_of_a_groups_advantages(fast, seed):
+    rewards, _, mask = draw(seed, rows=4)
+    want = fast(rewards, mask, group_size=2)
+    for value in (7.0, float("inf"), float("nan")):
+        torch.testing.assert_close(fast(torch.where(mask, rewards, value), mask, group_size=2), want)
+
+
+def test_equal_answers_to_a_prompt_have_no_advantage():
+    rewards, mask = torch.full((4, 3), 0.7), torch.ones(4, 3)
+    for fast, _ in GROUPED:
+        torch.testing.assert_close(fast(rewards, mask, group_size=4).advantages, torch.zeros(4, 3), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(4, 1), (4, 3), (3, 2)])
+def test_rows_that_are_no_groups_are_refused(rows, size):
+    for fast, _ in GROUPED:
+        with pytest.raises(ValueError, match=f"{rows} rows are no groups of {size}"):
+            fast(torch.zeros(rows, 2), torch.ones(rows, 2), group_size=size)

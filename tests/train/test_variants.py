@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support import metric_rows, micro_run, read_json
 
@@ -14,6 +15,8 @@ VARIANTS = {
         *("ppo.algorithm=a2c", "ppo.epochs=1", "ppo.kl_target=0.5", "ppo.temperature=0.8"),
         *("ppo.kl_horizon=50", "ppo.entropy_coef=0.01"),
     ],
+    "grpo": ["ppo.algorithm=grpo", "ppo.group_size=4"],
+    "rloo, on adapters": ["ppo.algorithm=rloo", "ppo.group_size=4", "model.lora_rank=2", "ppo.learning_rate=0.01"],
 }
 
 
@@ -30,7 +33,7 @@ def test_variant_runs_with_frozen_parts_frozen(micro: Path, tmp_path: Path, name
     artifacts = read_json(tmp_path / "run/lineage.json")["artifacts"]
     assert {n: a["sha256_before"] == a["sha256_after"] for n, a in artifacts.items()} == {
         "policy": False,
-        "value": False,
+        "value": "grpo" in name or "rloo" in name,
         "reference": True,
         "reward_model": True,
     }
@@ -39,6 +42,14 @@ def test_variant_runs_with_frozen_parts_frozen(micro: Path, tmp_path: Path, name
     answers = metric_rows(tmp_path / "run", "eval")
     assert answers[0]["eval/kl_k1/seq_sum"] == 0, "the SFT model is the reference"
     assert answers[1]["eval/kl_k1/seq_sum"] != 0
+    if "grpo" in name or "rloo" in name:
+        files = sorted((tmp_path / "run/stages/ppo/rollouts").glob("*.parquet"))
+        prompts = [prompt for file in files for prompt in pq.read_table(file)["prompt_id"].to_pylist()]
+        assert all(len({*prompts[at : at + 4]}) == 1 for at in range(0, len(prompts), 4)) and len({*prompts}) > 1
+        assert not [key for row in rows.values() for key in row if key.startswith("value/")], "there is no value"
+        assert all(
+            abs(row["advantage/normalised/mean"]) < 0.5 and "group/reward_std/mean" in row for row in (rows[1], rows[2])
+        )
     if "a2c" in name:
         coefs = [rows[step]["kl/coef/value"] for step in range(1, 6)]
         assert coefs[0] == 0.1 and coefs == sorted(coefs, reverse=True) and coefs[-1] < 0.1

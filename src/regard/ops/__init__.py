@@ -4,7 +4,14 @@ Letters in shapes: B sequences, T response positions, V vocabulary, G items of a
 D width. Logarithms are natural. Every loss takes its denominator from the caller.
 """
 
-from regard.ops.advantages import AdvantageOutput, gae, reward_to_go, td_advantages
+from regard.ops.advantages import (
+    AdvantageOutput,
+    gae,
+    group_relative_advantages,
+    leave_one_out_advantages,
+    reward_to_go,
+    td_advantages,
+)
 from regard.ops.kl import kl_exact, kl_k1, kl_k2, kl_k3
 from regard.ops.logprobs import (
     LogprobOutput,
@@ -55,11 +62,13 @@ __all__ = [
     "entropy_from_logits",
     "eos_reward",
     "gae",
+    "group_relative_advantages",
     "kl_exact",
     "kl_k1",
     "kl_k2",
     "kl_k3",
     "kl_penalty",
+    "leave_one_out_advantages",
     "listwise_pairwise_loss",
     "logprobs_from_logits",
     "masked_mean",

@@ -114,6 +114,70 @@ def reward_to_go(rewards: Tensor, response_mask: Tensor, *, gamma: float) -> Ten
     return zero_outside(result, mask)
 
 
+GROUP_EPSILON = 1e-4
+"""Added to a group's deviation, so that rewards which hardly differ are not blown up to 1."""
+
+
+@torch.no_grad()
+def leave_one_out_advantages(rewards: Tensor, response_mask: Tensor, *, group_size: int) -> AdvantageOutput:
+    """A_i = R_i − 1/(K−1)·Σ_{j ≠ i} R_j, the same at every token of response i; R_i = Σ_t r_it, K responses a prompt.
+
+    The others' mean does not depend on y_i, so as a baseline it leaves the expected gradient as it is.
+
+    Args:
+        rewards: [B, T] score units; rows 0 … K−1 answer the first prompt, the next K the second, and so on.
+        response_mask: [B, T] non-zero on response tokens.
+        group_size: K, at least 2.
+    Returns:
+        advantages, and R_i at every token as returns; score units, without gradient; 0 outside the mask.
+    Raises:
+        ValueError: shapes differ, or the rows are no multiple of a group of two or more.
+
+    Source: Kool et al. (2019); Ahmadian et al. (2024), arXiv 2402.14740, eq. 6 (RLOO).
+    Differs from source: no.
+    """
+    total, groups = _group_totals(rewards, response_mask, group_size)
+    advantages = (groups - groups.mean(1, keepdim=True)) * group_size / (group_size - 1)
+    return _at_every_token(advantages.flatten(), total, response_mask)
+
+
+@torch.no_grad()
+def group_relative_advantages(rewards: Tensor, response_mask: Tensor, *, group_size: int) -> AdvantageOutput:
+    """A_i = (R_i − mean_j R_j) / (std_j R_j + 1e-4), the same at every token of response i; R_i = Σ_t r_it.
+
+    Args:
+        rewards: [B, T] score units; rows 0 … K−1 answer the first prompt, the next K the second, and so on.
+        response_mask: [B, T] non-zero on response tokens.
+        group_size: K, at least 2.
+    Returns:
+        advantages (no unit), and R_i at every token as returns (score units), without gradient; 0 outside the mask. A
+        group whose rewards are equal has no advantage anywhere.
+    Raises:
+        ValueError: shapes differ, or the rows are no multiple of a group of two or more.
+
+    Source: Shao et al. (2024), arXiv 2402.03300, section 4.1.2 (GRPO, outcome supervision).
+    Differs from source: the deviation is that of a sample, over K − 1 (the paper does not say), and 1e-4 is added. What
+    R_i is, is left to the caller: the paper keeps the KL out of it and puts it into the loss.
+    """
+    total, groups = _group_totals(rewards, response_mask, group_size)
+    advantages = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + GROUP_EPSILON)
+    return _at_every_token(advantages.flatten(), total, response_mask)
+
+
+def _group_totals(rewards: Tensor, response_mask: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+    """[B] R_i, and the same as [B/K, K]."""
+    check_same_shape(rewards=rewards, response_mask=response_mask)
+    if group_size < 2 or len(rewards) % group_size:
+        raise ValueError(f"{len(rewards)} rows are no groups of {group_size}; a group needs two rows or more")
+    total = zero_outside(rewards, response_mask).sum(1)
+    return total, total.view(-1, group_size)
+
+
+def _at_every_token(advantages: Tensor, total: Tensor, response_mask: Tensor) -> AdvantageOutput:
+    shape = response_mask.shape
+    return AdvantageOutput(*(zero_outside(x.unsqueeze(1).expand(shape), response_mask) for x in (advantages, total)))
+
+
 def _check_unit_interval(**numbers: float) -> None:
     for name, number in numbers.items():
         if not 0 <= number <= 1:

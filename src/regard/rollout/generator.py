@@ -29,10 +29,11 @@ class PolicyGenerator:
     @torch.no_grad()
     def generate(self, prompts: Sequence[Sequence[int]], uniforms: Tensor) -> Generated:
         batch, cap = uniforms.shape
-        width = max(map(len, prompts))
-        ids = torch.full((batch, width), self.pad_id)
-        attention = torch.zeros((batch, width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
+        distinct = {prompt: row for row, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        width = max(map(len, distinct))
+        ids = torch.full((len(distinct), width), self.pad_id)
+        attention = torch.zeros((len(distinct), width), dtype=torch.long)
+        for prompt, row in distinct.items():
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             attention[row, width - len(prompt) :] = 1
 
@@ -42,6 +43,10 @@ class PolicyGenerator:
         alive = torch.ones(batch, dtype=torch.bool)
         decoder = decoder_for(self.model, cap)
         logits = decoder.start(ids, attention)
+        if len(distinct) < batch:  # a group's prompt is computed once
+            place = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
+            decoder.keep(place)
+            logits = logits[place]
         for t in range(cap):
             tokens, token_logprobs = sample(self.filtered(logits), uniforms[rows, t], self.temperature)
             for row, token, logprob in zip(rows.tolist(), tokens.tolist(), token_logprobs.tolist(), strict=True):

@@ -142,14 +142,15 @@ class ReviewBeginnings(Sequence[Prompt]):
 
 
 class ReviewPrompts:
-    """PromptSource: every prompt once per pass, in an order that depends on seed and pass alone."""
+    """PromptSource: every prompt once per pass, `group_size` times in a row, in an order that depends on seed and pass
+    alone."""
 
-    def __init__(self, pool: ReviewBeginnings, batch_size: int, seed: int) -> None:
-        self.pool, self.batch_size, self.seed = pool, batch_size, seed
+    def __init__(self, pool: ReviewBeginnings, batch_size: int, seed: int, group_size: int = 1) -> None:
+        self.pool, self.batch_size, self.seed, self.group_size = pool, batch_size, seed, group_size
 
     def prompts(self, step: int) -> list[Prompt]:
-        rows = batch_rows(step, self.batch_size, len(self.pool), self.seed, "prompts")
-        return self.pool.take(rows)
+        rows = batch_rows(step, self.batch_size // self.group_size, len(self.pool), self.seed, "prompts")
+        return [prompt for prompt in self.pool.take(rows) for _ in range(self.group_size)]
 
 
 def _pairs(blocks: list[Block], raters: Any) -> list[Comparison]:

@@ -246,7 +246,7 @@ def assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, 
             temperature=config.ppo.temperature,
         ),
         scorer=reward_model,
-        source=ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed),
+        source=ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed, config.ppo.group_size),
         kl_controller=make_kl_controller(config.ppo),
         judges=make_judges(config, corpus),
     )

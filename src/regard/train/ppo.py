@@ -1,11 +1,12 @@
-"""Stage 4: online PPO (or A2C) with a learned reward model and a KL leash to the frozen reference.
+"""Stage 4: online PPO (or A2C, GRPO, RLOO) with a learned reward model and a KL leash to the frozen reference.
 
 One iteration, top to bottom in `run_ppo`:
 
     sample      y ~ π_old(·|x) from the full distribution
     score       r(x, y) by the reward model, minus a penalty if y has no EOS
     reward      r_t = −β·(log π_old − log π_ref)_t, plus the score at the last token
-    advantage   GAE over (r_t, V), whitened over all tokens of the global batch
+    advantage   GAE over (r_t, V), whitened over all tokens of the global batch; under GRPO and RLOO, which have no
+                value, by how much Σ_t r_t is above that of the other responses to the prompt
     update      epochs of minibatches on the clipped surrogate and the clipped value loss
 
 Two anchors that must not be mixed: the ratio is against the policy that sampled, the KL against the reference.
@@ -34,6 +35,8 @@ from regard.ops import (
     a2c_loss,
     clipped_value_loss,
     gae,
+    group_relative_advantages,
+    leave_one_out_advantages,
     masked_whiten,
     ppo_clip_loss,
     shaped_reward,
@@ -73,7 +76,13 @@ Probe = Callable[[PolicyAndValue, int], dict[str, float]]
 def estimate_advantages(
     config: PPOConfig, rewards: Tensor, values: Tensor, response_mask: Tensor
 ) -> tuple[AdvantageOutput, Tensor]:
-    """GAE, and the same whitened over all tokens of the global batch."""
+    """GAE, and the same whitened over all tokens of the global batch; in its group under grpo and rloo."""
+    if config.algorithm == "grpo":
+        raw = group_relative_advantages(rewards, response_mask, group_size=config.group_size)
+        return raw, raw.advantages
+    if config.algorithm == "rloo":
+        raw = leave_one_out_advantages(rewards, response_mask, group_size=config.group_size)
+        return raw, raw.advantages
     raw = gae(rewards, values, response_mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
     return raw, masked_whiten(raw.advantages, response_mask) if config.whiten_advantages else raw.advantages
 
@@ -372,6 +381,7 @@ def run_update(
     processes change it; the epochs end early once the policy has moved `early_stop_kl` from the one that sampled."""
     config, world = context.config.ppo, context.world
     pad = policy.tokenizer.pad_token_id
+    value_coef = config.value_coef if config.has_critic else 0.0
     sums = UpdateSums()
     factor = schedule(step, config.steps, config.warmup_steps)
     size = config.batch_size // config.num_minibatches
@@ -398,7 +408,7 @@ def run_update(
                 surrogate = policy_loss(config, out, minibatch, num_loss_tokens)
                 value = value_loss(config, out, minibatch, num_loss_tokens)
                 entropy = (out.entropy * batch.response_mask).sum() / num_loss_tokens
-                loss = surrogate.loss + config.value_coef * value.loss - config.entropy_coef * entropy
+                loss = surrogate.loss + value_coef * value.loss - config.entropy_coef * entropy
                 loss.backward()
                 local += UpdateSums.pack(surrogate.loss.detach(), value, surrogate, loss.detach())
                 extremes = torch.maximum(extremes, torch.tensor([surrogate.ratio_max, -surrogate.ratio_min]).double())

@@ -167,7 +167,11 @@ def iteration_metrics(
         metrics[f"length/response_tokens/p{percent}"] = float(np.percentile(lengths.numpy(), percent))
     if config.kl_target is not None:
         metrics["kl/target/value"] = config.kl_target
-    if sums.value_grad_norm is not None:
+    if not config.has_critic:
+        of_value = [key for key in metrics if key.startswith(("value/", "loss/value/", "clip/value/"))]
+        for key in of_value:
+            del metrics[key]
+    elif sums.value_grad_norm is not None:
         metrics["optim/grad_norm_value/last"] = sums.value_grad_norm
     metrics |= group_metrics([prompt.text for prompt in rollouts.prompts], scores, rollouts.texts)
     for epoch in range(min(MAX_EPOCHS_LOGGED, len(sums.epoch_kl))):
