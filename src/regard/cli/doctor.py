@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,16 +72,10 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _gflops(size: int = 1024) -> float | None:
-    """Median of five products of two square float32 matrices; None without torch."""
+def _gflops() -> float | None:
+    """Of products of float32 matrices; None without torch."""
     try:
-        import torch
+        from regard.models.work import operations_per_second
     except ModuleNotFoundError:
         return None
-    a = torch.rand(size, size)
-    times: list[float] = []
-    for _ in range(6):
-        start = time.perf_counter()
-        torch.mm(a, a)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / sorted(times[1:])[2] / 1e9
+    return operations_per_second() / 1e9

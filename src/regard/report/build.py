@@ -272,7 +272,26 @@ def _phases(ppo: StageLog | None) -> tuple[PhaseCost, ...]:
         if rest > 0.01 * sum(totals.values()):
             totals["other"] = rest
     everything = sum(totals.values())
-    return tuple(PhaseCost(name, spent, spent / everything if everything else 0.0) for name, spent in totals.items())
+    tokens = _tokens(ppo)
+    return tuple(
+        PhaseCost(
+            name,
+            spent,
+            spent / everything if everything else 0.0,
+            tokens / spent if tokens is not None and spent > 0 and name in ("rollout", "score", "update") else None,
+            _median(ppo, f"throughput/{name}_limit/frac"),
+        )
+        for name, spent in totals.items()
+    )
+
+
+def _tokens(ppo: StageLog) -> float | None:
+    """Response tokens of all steps."""
+    rate, seconds = (ppo.metrics.get(key) for key in ("throughput/tokens_per_s", "time/total_s"))
+    if rate is None or seconds is None or len(rate.values) != len(seconds.values):
+        return None
+    total = sum(float(a * b) for a, b in zip(rate.values, seconds.values, strict=True) if math.isfinite(a * b))
+    return total or None
 
 
 def _median(stage: StageLog | None, key: str) -> float | None:

@@ -140,11 +140,20 @@ class StageCost:
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """One phase of the steps of stage 4: total seconds and its share of all steps."""
+    """One phase of the steps of stage 4.
+
+    Attributes:
+        seconds: over all steps.
+        share: of the seconds of all steps.
+        tokens_per_s: response tokens of all steps over its seconds.
+        of_limit: median share of what the machine can compute; None where it was not recorded.
+    """
 
     phase: str
     seconds: float
     share: float
+    tokens_per_s: float | None = None
+    of_limit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ def render_text(data: ReportData) -> str:
             for stage in data.stages
         ],
     )
+    lines += _section(
+        "Stage 4 by phase",
+        [
+            f"{phase.phase:<12}{show_seconds(phase.seconds):>12}{show_percent(phase.share):>9}"
+            f"{show(phase.tokens_per_s):>8} tokens/s{show_percent(phase.of_limit):>9} of the machine's limit"
+            for phase in data.phases
+        ],
+    )
     marks = {True: "holds", False: "BROKEN", None: "cannot tell"}
     lines += _section(
         "Before the first update",

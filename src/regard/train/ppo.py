@@ -47,6 +47,7 @@ from regard.train.ppo_metrics import UpdateSums, iteration_metrics, rollout_rows
 from regard.train.progress import StageProgress
 from regard.train.seeds import epoch_order, uniforms
 from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
+from regard.train.throughput import Limit
 
 
 class Minibatch(NamedTuple):
@@ -196,6 +197,7 @@ def run_ppo(
         saver.extra = {"kl_coef": parts.kl_controller.coef, "policy_version": 0, "frozen_sha256": hashes}
         saver.save(0)
 
+    limit = Limit.of(parts, world)
     meter = Meter()
     with StageProgress("ppo", config.steps, done, quiet=context.quiet) as progress:
         for step in range(done, config.steps):
@@ -237,6 +239,8 @@ def run_ppo(
             metrics = iteration_metrics(
                 rollouts, shaped, raw, advantages, sums, kl_coef, config, reward_scale, step, clock
             )
+            if limit is not None:
+                metrics |= limit.metrics(rollouts, len(sums.epoch_kl), clock)
             metrics["policy/version/count"] = float(saver.extra["policy_version"])
             metrics["memory/peak_rss/gb"] = meter.peak_gb()
             after = weight_vector(parameters)

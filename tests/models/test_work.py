@@ -1,0 +1,47 @@
+"""Counted operations against those that torch counts; it knows no fused attention on a processor."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from regard.models.loading import add_lora
+from regard.models.work import Sizes, operations_per_second
+
+LENGTH, ROWS = 24, 3
+
+
+@pytest.fixture(params=[4, 2])
+def model(request: pytest.FixtureRequest) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=72, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=request.param, tie_word_embeddings=True, attn_implementation="eager",
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+def counted(work) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def test_a_forward_pass_is_what_torch_counts_less_the_attention_that_is_masked(model: LlamaForCausalLM) -> None:
+    sizes, ids = Sizes.of(model), torch.randint(0, 50, (ROWS, LENGTH))
+    masked = 4 * sizes.queries * sizes.layers * ROWS * LENGTH * (LENGTH - 1) / 2
+    body = counted(lambda: model.model(input_ids=ids, use_cache=False))
+    assert sizes.blocks([LENGTH] * ROWS) + masked == body
+    whole = counted(lambda: model(input_ids=ids, use_cache=False))
+    assert sizes.logits(LENGTH * ROWS) == whole - body
+    assert sizes.blocks([LENGTH], 1) * 3 == pytest.approx(sizes.blocks([LENGTH]))
+
+
+def test_sizes_are_seen_through_adapters(model: LlamaForCausalLM) -> None:
+    plain = Sizes.of(model)
+    assert Sizes.of(add_lora(model, 2, 0)) == plain
+
+
+def test_the_machines_rate_is_that_of_a_product() -> None:
+    slow, fast = operations_per_second(size=64, rounds=2), operations_per_second(size=512, rounds=2)
+    assert slow > 1e8 and 1e9 < fast < 1e15

@@ -1,0 +1,37 @@
+"""The share of the machine's limit that each phase used, of a real run and by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import metric_rows
+
+from regard.models.work import Sizes
+from regard.train.throughput import Limit
+
+SIZES = Sizes(hidden=8, intermediate=16, queries=8, keys=4, layers=3, vocabulary=10)
+BLOCK, HEAD = 2 * 8 * (16 + 8 + 48), 2 * 8 * 10
+"""Operations of one token, without attention."""
+
+
+def test_shares_are_needed_operations_over_time_and_limit() -> None:
+    prompts = [SimpleNamespace(tokens=[1, 2])]
+    rollouts = SimpleNamespace(prompts=prompts, responses=[[3, 4, 5]])
+    attention = 4 * 8 * (1 + 2 + 3 + 4 + 5)
+    passed = 5 * BLOCK + attention  # one block
+    full = Limit(SIZES, SIZES, below=0, backward=2, value_body=True, per_second=1000.0)
+    found = full.metrics(rollouts, 2, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
+    assert found["throughput/limit/gflops"] == 1e-6
+    assert found["throughput/rollout_limit/frac"] == pytest.approx((3 * passed + 3 * HEAD) / 1000)
+    assert found["throughput/score_limit/frac"] == pytest.approx((12 * passed + 6 * HEAD) / 2000)
+    assert found["throughput/update_limit/frac"] == pytest.approx(2 * 3 * (2 * 3 * passed + 3 * HEAD) / 4000)
+    adapters = Limit(SIZES, None, below=2, backward=1, value_body=False, per_second=1000.0)
+    found = adapters.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
+    assert found["throughput/score_limit/frac"] == pytest.approx((4 * passed + 6 * HEAD) / 2000)
+    assert found["throughput/update_limit/frac"] == pytest.approx(2 * (passed + 3 * HEAD) / 4000)
+
+
+def test_a_run_records_them_for_every_iteration(micro: Path) -> None:
+    rows = [row for step, row in metric_rows(micro, "ppo").items() if step]
+    for phase in ("rollout", "score", "update"):
+        assert all(0 < row[f"throughput/{phase}_limit/frac"] < 1 for row in rows)
