@@ -38,6 +38,7 @@ def test_reviews_too_few_for_a_prompt_of_stage_4_are_refused() -> None:
         ({"algorithm": "grpo", "group_size": 5}, "batch_size=64 is no multiple of group_size=5"),
         ({"algorithm": "grpo", "group_size": 8, "value_model": "separate"}, "leave value_model at shared"),
         ({"algorithm": "rloo", "group_size": 8, "whiten_advantages": True}, "set whiten_advantages to false"),
+        ({"algorithm": "grpo", "group_size": 8, "gamma": 0.9}, "leave gamma at 1"),
     ],
 )
 def test_groups_that_cannot_be_compared_are_refused(ppo: dict, says: str) -> None:

@@ -139,7 +139,7 @@ class PPOConfig(_Optimisation):
     algorithm: Literal["ppo", "a2c", "grpo", "rloo"] = Field(
         default="ppo",
         description="a2c: one epoch without ratio or clip. grpo, rloo: no value; a response is compared with the "
-        "others to its prompt (group_size), so gamma, gae_lambda and value_* do nothing",
+        "others to its prompt (group_size), so gae_lambda and value_* do nothing",
     )
     group_size: int = Field(
         default=1, ge=1, description="responses to each prompt; batch_size is a multiple of it. grpo and rloo need 2"
@@ -238,6 +238,8 @@ class PPOConfig(_Optimisation):
             raise ValueError(f"batch_size={self.batch_size} is no multiple of group_size={self.group_size}")
         if not self.has_critic and self.group_size < 2:
             raise ValueError(f"algorithm {self.algorithm} compares responses to one prompt: set group_size, to 8 say")
+        if not self.has_critic and self.gamma < 1:
+            raise ValueError(f"algorithm {self.algorithm} compares whole responses: leave gamma at 1")
         if not self.has_critic and self.value_model == "separate":
             raise ValueError(f"algorithm {self.algorithm} has no value: leave value_model at shared")
         return self

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from regard.models.loading import add_lora
 from regard.models.work import Sizes, operations_per_second
@@ -40,6 +40,14 @@ def test_a_forward_pass_is_what_torch_counts_less_the_attention_that_is_masked(m
 def test_sizes_are_seen_through_adapters(model: LlamaForCausalLM) -> None:
     plain = Sizes.of(model)
     assert Sizes.of(add_lora(model, 2, 0)) == plain
+
+
+def test_a_model_with_other_blocks_is_not_counted() -> None:
+    small = GPTNeoXConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=72, num_hidden_layers=1, num_attention_heads=4
+    )
+    with pytest.raises(ValueError, match="gpt_neox"):
+        Sizes.of(GPTNeoXForCausalLM(small))
 
 
 def test_the_machines_rate_is_that_of_a_product() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from support_review import make_run
@@ -59,3 +60,18 @@ def test_json_is_as_contracted() -> None:
     assert finding["onset"]["step"] == 10 and finding["span"] == [10, 19]
     assert {"metric", "value", "threshold", "step", "rows"} <= set(finding["evidence"][0])
     assert {"code", "reason", "missing"} <= set(result["not_checked"][0])
+
+
+def test_stage_4_of_ours_is_looked_at_as_what_its_algorithm_is() -> None:
+    """Groups that are all alike are a symptom of GRPO; a value is none of its parts."""
+    run = make_run("ppo", {"group/zero_std/frac": [0.2] * 10 + [0.9] * 10})
+
+    def looked(algorithm: str | None) -> dict[str, str]:
+        config = {"ppo": {"algorithm": algorithm}} if algorithm else {}
+        found = review(replace(run, config=config))
+        names = {"fired": found.findings, "clear": found.clear, "not checked": found.not_checked}
+        return {one.detector.code: word for word, some in names.items() for one in some}
+
+    assert looked("grpo")["POL003"] == looked("rloo")["POL003"] == "fired"
+    assert "VAL001" not in looked("grpo") and "VAL001" in looked("a2c")
+    assert "POL003" not in looked("ppo") and looked("ppo") == looked(None)

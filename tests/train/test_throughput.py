@@ -25,10 +25,22 @@ def test_shares_are_needed_operations_over_time_and_limit() -> None:
     assert found["throughput/rollout_limit/frac"] == pytest.approx((3 * passed + 3 * HEAD) / 1000)
     assert found["throughput/score_limit/frac"] == pytest.approx((12 * passed + 6 * HEAD) / 2000)
     assert found["throughput/update_limit/frac"] == pytest.approx(2 * 3 * (2 * 3 * passed + 3 * HEAD) / 4000)
+    shared = Limit(SIZES, None, below=2, backward=1, value_body=True, per_second=1000.0)
+    found = shared.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
+    assert found["throughput/score_limit/frac"] == pytest.approx((5 * passed + 6 * HEAD) / 2000)
     adapters = Limit(SIZES, None, below=2, backward=1, value_body=False, per_second=1000.0)
     found = adapters.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
     assert found["throughput/score_limit/frac"] == pytest.approx((4 * passed + 6 * HEAD) / 2000)
     assert found["throughput/update_limit/frac"] == pytest.approx(2 * (passed + 3 * HEAD) / 4000)
+
+
+def test_the_prompt_of_a_group_is_needed_once() -> None:
+    prompts = [SimpleNamespace(tokens=[1, 2]), SimpleNamespace(tokens=[1, 2])]
+    rollouts = SimpleNamespace(prompts=prompts, responses=[[3], [4]])
+    limit = Limit(SIZES, None, below=0, backward=2, value_body=False, per_second=1000.0)
+    found = limit.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
+    whole, once = 3 * (3 * BLOCK + 4 * 8 * 6), 3 * (2 * BLOCK + 4 * 8 * 3)
+    assert found["throughput/rollout_limit/frac"] == pytest.approx((2 * whole - once + 2 * HEAD) / 1000)
 
 
 def test_a_run_records_them_for_every_iteration(micro: Path) -> None:

@@ -186,3 +186,14 @@ def test_another_plan_is_never_overwritten_and_a_damaged_one_is_refused(failed: 
     (tmp_path / "plan/plan.json").write_text('{"run": {}, "arms": {}}')
     damaged = regard("verify", "--read", str(tmp_path / "plan"))
     assert damaged.returncode == 2 and "is damaged" in damaged.stderr
+
+
+def test_a_cure_is_said_of_the_runs_of_others_too(failed: Path, mapping: Path, tmp_path: Path) -> None:
+    """The failure goes away, and gold stays where it was."""
+    plan = write_plan(read_any(failed, None, mapping), tmp_path / "plan", seeds=2)
+    for arm, changes in plan.arms.items():
+        for seed in plan.seeds:
+            settings = {key: to for key, (_, to) in changes.items()}
+            trl_log(plan.place(arm, seed), runaway=arm != "fix", gold=0.4, seed=20 + seed, **settings)
+    result, _ = judge_plan(read_plan(tmp_path / "plan"), mapping)
+    assert result["outcome"] == "not proven" and result["trials"][0]["cured"], result["trials"][0]["reasons"]

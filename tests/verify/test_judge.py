@@ -76,12 +76,18 @@ def test_a_failure_that_costs_no_gold_is_cured_and_not_proven() -> None:
         {"generic": arm("generic", 0.5, failed=[True, False, True])},
         {"placebo": arm("placebo", 0.5, failed=[True, True, False])},
         {"fix": arm("fix", 0.5, failed=[False, True, False])},
-        {"fix": arm("fix", 0.4)},
+        {"generic": arm("generic", 0.6, failed=True)},
         {"fix": arm("fix", 0.5, errors=frozenset({"TXT002"}))},
     ],
 )
 def test_what_a_control_lacks_too_what_stays_and_what_costs_gold_is_no_cure(changed: dict[str, list[ArmRun]]) -> None:
     assert not judge(arms(**WITHOUT_COST | changed)).cured
+
+
+def test_one_seed_and_a_change_of_speed_cure_nothing() -> None:
+    failing = {name: arm(name, 0.5, failed=True, seeds=1) for name in ("unchanged", "placebo", "generic")}
+    assert not judge(failing | {"fix": arm("fix", 0.5, seeds=1)}).cured
+    assert not judge(arms(**WITHOUT_COST), ["ppo.learning_rate"]).cured
 
 
 @pytest.mark.parametrize(
@@ -205,3 +211,15 @@ def test_words_are_no_value_that_a_re_run_could_take() -> None:
     assert executable(config, {"key": "ppo.kl_target_unit", "to": "nats/token"})
     assert not executable(config, {"key": "ppo.kl_coef", "to": value_at(plain, "ppo.kl_coef")})
     assert not executable(config, {"key": "code.loss", "to": 1.0})
+
+
+def test_what_another_algorithm_does_not_allow_is_not_tried_and_its_defaults_are_its_own() -> None:
+    from regard.config import load_recipe
+    from regard.verify.arms import changed_config, executable
+
+    groups = load_recipe("tiny", ["ppo.algorithm=grpo", "ppo.group_size=8"])
+    assert not executable(groups, {"key": "ppo.whiten_advantages", "to": True})
+    assert executable(groups, {"key": "ppo.kl_coef", "to": 0.3})
+    back = changed_config(groups, {"ppo.algorithm": "ppo"})
+    assert back.ppo.whiten_advantages
+    assert not changed_config(back, {"ppo.algorithm": "rloo"}).ppo.whiten_advantages

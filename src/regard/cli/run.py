@@ -20,6 +20,9 @@ Overrides = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory; default runs/RECIPE-DATE.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+StartFrom = Annotated[
+    Path | None, typer.Option("--from", help="Take over this run's finished stages where the configurations agree.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 train_app = typer.Typer(help="Run one stage of a recipe.", no_args_is_help=True)
@@ -30,9 +33,7 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = False,
-    start_from: Annotated[
-        Path | None, typer.Option("--from", help="Take over this run's finished stages where the configurations agree.")
-    ] = None,
+    start_from: StartFrom = None,
     sink: Annotated[
         list[str] | None, typer.Option("--sink", help="Also send metrics to tensorboard, wandb or trackio. Repeatable.")
     ] = None,
@@ -118,25 +119,31 @@ def report(
     print(json.dumps({"report": str(written)}) if as_json else f"Report: {written}")
 
 
-def _stage_command(name: str, stage: str, text: str, overrides_of_stage: tuple[str, ...] = ()) -> None:
+def _stage_command(
+    name: str, stage: str, text: str, overrides_of_stage: tuple[str, ...] = (), example: str = ""
+) -> None:
     def command(
         config: Annotated[str, typer.Argument(help="Recipe name or YAML file.")],
         out: Annotated[Path, typer.Option("--out", help="Run directory; earlier stages are read from it.")],
         overrides: Overrides = None,
+        start_from: StartFrom = None,
         as_json: AsJson = False,
     ) -> None:
         recipe = load_recipe(config, [*overrides_of_stage, *(overrides or [])])
-        _train(recipe, out, (out / "run.json").is_file(), as_json, stage)
+        _train(recipe, out, (out / "run.json").is_file(), as_json, stage, start_from)
 
-    command.__doc__ = f"{text}\n\nExample: regard train {name} tiny --out runs/mine"
+    command.__doc__ = f"{text}\n\nExample: regard train {name} tiny --out runs/mine{example}"
     train_app.command(name)(command)
 
+
+OF_ANOTHER = " --from runs/tiny"
+"""Another algorithm is another configuration, so it gets a directory of its own."""
 
 _stage_command("pretrain", "pretrain", "Pre-train the initial model from nothing.")
 _stage_command("sft", "sft", "Stage 1: supervised fine-tuning.")
 _stage_command("rm", "rm", "Stage 3: the reward model.")
 _stage_command("ppo", "ppo", "Stage 4: the policy, by PPO.")
-_stage_command("a2c", "ppo", "Stage 4: the policy, by A2C.", ("ppo.algorithm=a2c", "ppo.epochs=1"))
-_stage_command("grpo", "ppo", "Stage 4: the policy, by GRPO.", ("ppo.algorithm=grpo", "ppo.group_size=8"))
-_stage_command("rloo", "ppo", "Stage 4: the policy, by RLOO.", ("ppo.algorithm=rloo", "ppo.group_size=8"))
+_stage_command("a2c", "ppo", "Stage 4: the policy, by A2C.", ("ppo.algorithm=a2c", "ppo.epochs=1"), OF_ANOTHER)
+_stage_command("grpo", "ppo", "Stage 4: the policy, by GRPO.", ("ppo.algorithm=grpo", "ppo.group_size=8"), OF_ANOTHER)
+_stage_command("rloo", "ppo", "Stage 4: the policy, by RLOO.", ("ppo.algorithm=rloo", "ppo.group_size=8"), OF_ANOTHER)
 _stage_command("eval", "eval", "Before and after on held-out prompts.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from regard.models.sequences import transformer_body
+from regard.models.sequences import ONE_STREAM, transformer_body
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Sizes:
 
     @classmethod
     def of(cls, model: Any) -> "Sizes":
+        """Raises ValueError for a model whose blocks are not made as those of a Llama."""
         config = transformer_body(model).config
+        if config.model_type not in ONE_STREAM:
+            raise ValueError(f"the products of a {config.model_type} are not known")
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         keys = getattr(config, "num_key_value_heads", None) or heads
@@ -50,7 +53,7 @@ class Sizes:
 
 def operations_per_second(dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 3) -> float:
     """The most of a few products of two square matrices, after one that warms up, with the threads in use."""
-    a = torch.rand(size, size).to(dtype)
+    a = torch.ones(size, size, dtype=dtype)  # no random number is drawn
     seconds: list[float] = []
     for _ in range(rounds + 1):
         start = time.perf_counter()

@@ -8,7 +8,8 @@ from regard.review.diagnosis import Diagnosis, Symptom, diagnose
 from regard.review.facts import Facts
 from regard.review.inference import Posterior
 from regard.review.outcome import CannotTell, Clear, Evidence, Fired, Severity
-from regard.review.registry import Detector, catalogue
+from regard.review.registry import POLICY_STAGES, Detector, catalogue
+from regard.runlog.importers.vocabulary import setting
 from regard.runlog.reader import RunLog
 
 Verdict = Literal["healthy", "suspect", "failed", "inconclusive"]
@@ -127,8 +128,9 @@ def review(run: RunLog) -> Review:
     clear: list[Checked] = []
     not_checked: list[NotChecked] = []
     for stage in run.stages.values():
+        kind = _kind(run, stage.name)
         for one in catalogue().values():
-            if stage.name not in one.stages:
+            if kind not in one.stages:
                 continue
             outcome = one.check(run, stage)
             if isinstance(outcome, Fired):
@@ -142,6 +144,12 @@ def review(run: RunLog) -> Review:
     ill = any(finding.severity != "info" for finding in findings)
     posterior, causes = diagnose(Facts(run), _symptoms(findings, clear, not_checked), ill=ill)
     return Review(run, tuple(findings), tuple(clear), tuple(not_checked), causes, posterior.healthy, posterior)
+
+
+def _kind(run: RunLog, stage: str) -> str:
+    """What a stage is for the detectors: stage 4 of our own runs is called ppo whatever its algorithm."""
+    algorithm = setting(run.config, "ppo.algorithm") if stage == "ppo" else None
+    return algorithm if algorithm in POLICY_STAGES else stage
 
 
 def _symptoms(findings: list[Finding], clear: list[Checked], not_checked: list[NotChecked]) -> dict[str, Symptom]:

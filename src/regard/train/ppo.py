@@ -77,13 +77,13 @@ Probe = Callable[[PolicyAndValue, int], dict[str, float]]
 def estimate_advantages(
     config: PPOConfig, rewards: Tensor, values: Tensor, response_mask: Tensor
 ) -> tuple[AdvantageOutput, Tensor]:
-    """GAE, and the same whitened over all tokens of the global batch; in its group under grpo and rloo."""
-    if config.algorithm == "grpo":
-        raw = group_relative_advantages(rewards, response_mask, group_size=config.group_size)
-        return raw, raw.advantages
-    if config.algorithm == "rloo":
+    """GAE, and the same whitened over all tokens of the global batch. Under rloo what a response's reward is above the
+    mean of the others, and under grpo the same in deviations of its group."""
+    if not config.has_critic:
         raw = leave_one_out_advantages(rewards, response_mask, group_size=config.group_size)
-        return raw, raw.advantages
+        if config.algorithm == "rloo":
+            return raw, raw.advantages
+        return raw, group_relative_advantages(rewards, response_mask, group_size=config.group_size).advantages
     raw = gae(rewards, values, response_mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
     return raw, masked_whiten(raw.advantages, response_mask) if config.whiten_advantages else raw.advantages
 

@@ -31,12 +31,12 @@ class Limit:
 
     @classmethod
     def of(cls, parts: "Parts", world: World) -> "Limit | None":
-        """None for a model whose sizes its configuration does not give in the words of a Llama."""
+        """None for a model of which `Sizes` does not know what it multiplies."""
         model = parts.policy.model
         try:
             policy = Sizes.of(model)
             scorer = Sizes.of(parts.scorer.model) if isinstance(parts.scorer, RewardModel) else None
-        except AttributeError:
+        except ValueError:
             return None
         return cls(
             policy,
@@ -51,14 +51,15 @@ class Limit:
         """Needed operations over those of the limit, by phase. `clock`: start, sampled, scored, updated."""
         answered = [len(response) for response in rollouts.responses]
         lengths = [len(p.tokens) + n for p, n in zip(rollouts.prompts, answered, strict=True)]
+        prompts, distinct = ([len(tokens) for tokens in one] for one in _prompts(rollouts))
         whole, head = self.policy.blocks(lengths), self.policy.logits(sum(answered))
         above = self.policy.blocks(lengths, self.policy.layers - self.below)
         bodies = 2 if self.value_body else 1
         scored = self.scorer.blocks(lengths) if self.scorer is not None else 0.0
         reference = above if self.backward == 1 else whole
         needed = {
-            "rollout": whole + head,
-            "score": bodies * whole + reference + 2 * head + scored,
+            "rollout": whole - self.policy.blocks(prompts) + self.policy.blocks(distinct) + head,
+            "score": whole + (bodies - 1) * above + reference + 2 * head + scored,
             "update": epochs * (1 + self.backward) * (bodies * above + head),
         }
         shares = {
@@ -66,3 +67,9 @@ class Limit:
             for (phase, operations), start, end in zip(needed.items(), clock, clock[1:], strict=False)
         }
         return {"throughput/limit/gflops": self.per_second / 1e9} | shares
+
+
+def _prompts(rollouts: "Rollouts") -> tuple[list[tuple[int, ...]], set[tuple[int, ...]]]:
+    """The tokens of every row's prompt, and the distinct ones, which are computed once each."""
+    every = [tuple(prompt.tokens) for prompt in rollouts.prompts]
+    return every, set(every)

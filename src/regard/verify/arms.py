@@ -71,6 +71,8 @@ def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeCo
         ConfigError: an unknown key or an impossible value.
     """
     plain = config.model_dump(mode="json")
+    if "ppo.algorithm" in changes:
+        del plain["ppo"]["whiten_advantages"]  # its default is that of the algorithm
     for key, value in changes.items():
         put_value(plain, key, value)
     return parse_config(plain, "the changed configuration")
@@ -84,6 +86,10 @@ def executable(config: RecipeConfig, change: Mapping[str, Any]) -> bool:
         present = value_at(config.model_dump(mode="json"), change["key"])
     except KeyError:
         return False
-    if isinstance(to, str) and (not isinstance(present, str) or " " in to):
+    if to == present or (isinstance(to, str) and (not isinstance(present, str) or " " in to)):
         return False
-    return to != present
+    try:
+        changed_config(config, {change["key"]: to})
+    except ConfigError:
+        return False
+    return True

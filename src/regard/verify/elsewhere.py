@@ -6,7 +6,7 @@ sets, and `ARM/seed-N/`, where the log of that run is put.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -268,7 +268,7 @@ def _judge(plan: Plan, arms: Mapping[str, Sequence[ArmRun]], back: Sequence[int]
         )
     names = {theirs: ours for ours, theirs in _config_keys(plan.run["source"]).items()}
     judgement = judge(arms, [names.get(key, key) for key in plan.arms[FIX]])
-    return Judgement(judgement.outcome, (*judgement.reasons, *still), judgement.against, judgement.open)
+    return replace(judgement, reasons=(*judgement.reasons, *still))
 
 
 def _arm_run(log: RunLog, place: Path, arm: str, seed: int, target: Target) -> ArmRun:

@@ -285,7 +285,7 @@ def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> J
             )
             damage.append(reasons[-1])
     worse = any(against[name].high < 0 for name in controls)
-    cured = not (left or damage or worse) and all(one.failed for name in controls for one in arms[name])
+    cured = count > 1 and not (left or damage or worse) and all(one.failed for name in controls for one in arms[name])
     if reasons:
         if cured:
             reasons.append(
