@@ -23,6 +23,7 @@ def arm(
     curve: np.ndarray = SETTLED,
     gold_curve: np.ndarray | None = None,
     errors: frozenset[str] = frozenset(),
+    collapsed: bool = False,
     perplexity: float = 1.0,
     distinct: float = 0.9,
     seeds: int = 3,
@@ -34,8 +35,8 @@ def arm(
     for seed in range(seeds):
         noise = np.random.default_rng([seed, len(name)]).normal(0, 0.05, PROMPTS)
         runs.append(
-            ArmRun(name, seed, Path(name), gold + difficulty + noise, failures[seed], errors, perplexity, distinct,
-                   10.0, kl, curve, np.full(len(curve), gold) if gold_curve is None else gold_curve)
+            ArmRun(name, seed, Path(name), gold + difficulty + noise, failures[seed], errors, collapsed, perplexity,
+                   distinct, 10.0, kl, curve, np.full(len(curve), gold) if gold_curve is None else gold_curve)
         )  # fmt: skip
     return runs
 
@@ -98,8 +99,11 @@ def test_one_seed_and_a_change_of_speed_cure_nothing() -> None:
         ({"placebo": arm("placebo", 0.66)}, "not surely better than in the arm 'placebo'"),
         ({"fix": arm("fix", 0.65, errors=frozenset({"TXT002"}))}, "new errors: TXT002"),
         ({"fix": arm("fix", 0.65, perplexity=1.6)}, "less fluent"),
-        ({"fix": arm("fix", 0.65, distinct=0.4)}, "less varied"),
-        ({"fix": arm("fix", 0.65, kl=4.0, curve=np.linspace(0, 4, 40))}, "may only arrive later"),
+        ({"fix": arm("fix", 0.65, distinct=0.4, collapsed=True)}, "less varied"),
+        (
+            {"fix": arm("fix", 0.65, kl=4.0, curve=np.linspace(0, 4, 40), gold_curve=np.full(40, 0.5))},
+            "may only arrive later",
+        ),
     ],
 )
 def test_each_condition_alone_withholds_the_proof(changed: dict[str, list[ArmRun]], reason: str) -> None:
@@ -223,3 +227,21 @@ def test_what_another_algorithm_does_not_allow_is_not_tried_and_its_defaults_are
     back = changed_config(groups, {"ppo.algorithm": "ppo"})
     assert back.ppo.whiten_advantages
     assert not changed_config(back, {"ppo.algorithm": "rloo"}).ppo.whiten_advantages
+
+
+def test_answers_to_a_narrow_task_may_be_alike() -> None:
+    assert judge(arms(fix=arm("fix", 0.65, distinct=0.4))).outcome == "proven"
+    assert judge(arms(fix=arm("fix", 0.65, collapsed=True))).outcome == "proven"  # the unchanged run's are no better
+
+
+def test_a_kl_that_still_rises_is_no_matter_where_gold_is_higher_at_the_same_kl() -> None:
+    rising = np.linspace(0, 4, 40)
+    better, same = (arm("fix", 0.65, kl=4.0, curve=rising, gold_curve=np.full(40, gold)) for gold in (0.65, 0.5))
+    assert judge(arms(fix=better)).outcome == "proven"
+    assert "only arrive later" in " ".join(judge(arms(fix=same)).reasons)
+
+
+def test_arms_with_other_numbers_of_held_out_prompts_share_the_first() -> None:
+    short = [replace(one, gold=one.gold[:50]) for one in arm("unchanged", 0.5, failed=True)]
+    whole = arm("fix", 0.65)
+    assert difference(whole, short) == difference([replace(one, gold=one.gold[:50]) for one in whole], short)

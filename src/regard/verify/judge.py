@@ -27,7 +27,10 @@ RESAMPLES = 4000
 LESS_FLUENT = 1.5
 """Perplexity under the reference, as a multiple of the SFT model's; what the unchanged run has is allowed too."""
 LESS_VARIED = 0.5
-"""Share of the SFT model's distinct bigrams; likewise."""
+"""Share of the SFT model's distinct bigrams; likewise. It counts where the review sees a loss of variety too: right
+answers to a narrow task are alike."""
+COLLAPSED = frozenset({"POL002", "TXT003", "TXT004"})
+"""Findings of a review that say whether variety was lost: entropy collapse, repetition, answers alike."""
 SAME_PLACE = 0.5
 """Share of the unchanged run's KL that a fix may not reach if it goes on at its last pace for as long again."""
 NEARER = 0.9
@@ -72,6 +75,8 @@ class ArmRun:
     """Whether the failure is there."""
     errors: frozenset[str]
     """Codes of every finding of severity error."""
+    collapsed: bool
+    """Whether the review says that variety was lost."""
     perplexity_ratio: float
     distinct_ratio: float
     length: float
@@ -124,6 +129,7 @@ def read_arm(path: Path, arm: str, seed: int, target: Target, review: Review | N
         gold=np.asarray(judged["gold"]["policy"], dtype=np.float64),
         failed=target.seen(review),
         errors=frozenset(one.detector.code for one in review.findings if one.severity == "error"),
+        collapsed=any(one.detector.code in COLLAPSED for one in review.findings),
         perplexity_ratio=float(summary["perplexity"]["ratio"]),
         distinct_ratio=float(summary["distinct_2"]["policy"] / max(summary["distinct_2"]["sft"], 1e-9)),
         length=float(summary["length"]["policy"]),
@@ -168,8 +174,11 @@ def difference(fix: Sequence[ArmRun], control: Sequence[ArmRun]) -> Difference:
 
 
 def paired_difference(new: Sequence[ArrayLike], old: Sequence[ArrayLike]) -> Difference:
-    """As `difference`, of [seeds][prompts] values by any judge."""
-    gaps = np.asarray(new, dtype=np.float64) - np.asarray(old, dtype=np.float64)
+    """As `difference`, of [seeds][prompts] values by any judge. Where an arm has fewer held-out prompts, they are the
+    first of the others', and those are compared."""
+    shared = min(len(np.asarray(one)) for one in (*new, *old))
+    first, second = (np.asarray([np.asarray(one)[:shared] for one in arm], dtype=np.float64) for arm in (new, old))
+    gaps = first - second
     if gaps.shape[1] == 1:
         return _by_seeds(gaps[:, 0])
     random = np.random.default_rng(0)
@@ -272,18 +281,21 @@ def judge(arms: Mapping[str, Sequence[ArmRun]], keys: Collection[str] = ()) -> J
     reasons += [f"Gold is not surely better than in the arm '{name}': {against[name]}." for name in not_better]
     damage = broken(fix, unchanged)
     reasons += damage
-    if late(fix, unchanged):
-        reasons.append("With the change the KL still rises so fast that it may only arrive later.")
+    ahead = ahead_at_equal_kl(fix, unchanged)
+    same_way = ahead is None or ahead.low <= 0
+    if late(fix, unchanged) and same_way:
+        reasons.append(
+            "With the change the KL still rises so fast that it may only arrive later, and at equal KL gold is not "
+            "surely above that of the unchanged run."
+        )
         damage.append(reasons[-1])
-    if keys and SPEED.issuperset(keys):
-        ahead = ahead_at_equal_kl(fix, unchanged)
-        if ahead is None or ahead.low <= 0:
-            found = f"by {ahead}" if ahead else "as far as the curves say"
-            reasons.append(
-                "The change only sets how fast training goes, and at equal KL its gold is not surely above that of the "
-                f"unchanged run ({found}): it may only be earlier on the same way."
-            )
-            damage.append(reasons[-1])
+    if keys and SPEED.issuperset(keys) and same_way:
+        found = f"by {ahead}" if ahead else "as far as the curves say"
+        reasons.append(
+            "The change only sets how fast training goes, and at equal KL its gold is not surely above that of the "
+            f"unchanged run ({found}): it may only be earlier on the same way."
+        )
+        damage.append(reasons[-1])
     worse = any(against[name].high < 0 for name in controls)
     cured = count > 1 and not (left or damage or worse) and all(one.failed for name in controls for one in arms[name])
     if reasons:
@@ -317,8 +329,12 @@ def broken(fix: Sequence[ArmRun], unchanged: Sequence[ArmRun]) -> list[str]:
     if fluent > allowed:
         found.append(f"The text is less fluent: perplexity × {fluent:.2f} of the SFT model's, over {allowed:.2f}.")
     varied, least = _mean(fix, "distinct_ratio"), min(LESS_VARIED, _mean(unchanged, "distinct_ratio"))
-    if varied < least:
-        found.append(f"The text is less varied: distinct bigrams × {varied:.2f} of the SFT model's, under {least:.2f}.")
+    alike = sum(one.collapsed for one in fix)
+    if varied < least and alike * 2 > len(fix):
+        found.append(
+            f"The text is less varied: distinct bigrams × {varied:.2f} of the SFT model's, under {least:.2f}, and in "
+            f"{alike} of {len(fix)} runs the review says so."
+        )
     return found
 
 
