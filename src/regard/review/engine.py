@@ -149,7 +149,7 @@ def review(run: RunLog) -> Review:
 def _kind(run: RunLog, stage: str) -> str:
     """What a stage is for the detectors: stage 4 of our own runs is called ppo whatever its algorithm."""
     algorithm = setting(run.config, "ppo.algorithm") if stage == "ppo" else None
-    return algorithm if algorithm in POLICY_STAGES else stage
+    return algorithm if isinstance(algorithm, str) and algorithm in POLICY_STAGES else stage
 
 
 def _symptoms(findings: list[Finding], clear: list[Checked], not_checked: list[NotChecked]) -> dict[str, Symptom]:
