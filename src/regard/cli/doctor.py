@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, float]] = {
 """Memory: the measured peak (docs/experiments.md), rounded up. Work: measured, in multiples of tiny's."""
 
 TINY_SECONDS_AT = (105.0, 179.0)
-"""tiny took so many seconds on two cores where the float32 matrix product below reached so many GFLOP/s."""
+"""tiny took so many seconds on two cores where products of float32 matrices reached so many GFLOP/s."""
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:

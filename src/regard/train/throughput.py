@@ -50,15 +50,16 @@ class Limit:
     def metrics(self, rollouts: "Rollouts", epochs: int, clock: list[float]) -> dict[str, float]:
         """Needed operations over those of the limit, by phase. `clock`: start, sampled, scored, updated."""
         answered = [len(response) for response in rollouts.responses]
-        lengths = [len(p.tokens) + n for p, n in zip(rollouts.prompts, answered, strict=True)]
-        prompts, distinct = ([len(tokens) for tokens in one] for one in _prompts(rollouts))
+        prompts = [tuple(prompt.tokens) for prompt in rollouts.prompts]
+        lengths = [len(prompt) + n for prompt, n in zip(prompts, answered, strict=True)]
+        every, distinct = (self.policy.blocks(list(map(len, some))) for some in (prompts, set(prompts)))
         whole, head = self.policy.blocks(lengths), self.policy.logits(sum(answered))
         above = self.policy.blocks(lengths, self.policy.layers - self.below)
         bodies = 2 if self.value_body else 1
         scored = self.scorer.blocks(lengths) if self.scorer is not None else 0.0
         reference = above if self.backward == 1 else whole
         needed = {
-            "rollout": whole - self.policy.blocks(prompts) + self.policy.blocks(distinct) + head,
+            "rollout": whole - every + distinct + head,  # a group's prompt is computed once
             "score": whole + (bodies - 1) * above + reference + 2 * head + scored,
             "update": epochs * (1 + self.backward) * (bodies * above + head),
         }
@@ -67,9 +68,3 @@ class Limit:
             for (phase, operations), start, end in zip(needed.items(), clock, clock[1:], strict=False)
         }
         return {"throughput/limit/gflops": self.per_second / 1e9} | shares
-
-
-def _prompts(rollouts: "Rollouts") -> tuple[list[tuple[int, ...]], set[tuple[int, ...]]]:
-    """The tokens of every row's prompt, and the distinct ones, which are computed once each."""
-    every = [tuple(prompt.tokens) for prompt in rollouts.prompts]
-    return every, set(every)

@@ -23,7 +23,7 @@ from regard.runlog.importers.vocabularies import VOCABULARIES
 from regard.runlog.importers.vocabulary import setting
 from regard.runlog.reader import RunLog, StageLog
 from regard.verify.arms import CONTROLS, FIX, GENERIC, PLACEBO, UNCHANGED, WHY, plain_changes
-from regard.verify.judge import COLLAPSED, GOLD, ArmRun, Judgement, Target, curves, judge, trial_json
+from regard.verify.judge import GOLD, ArmRun, Judgement, Target, curves, judge, lost_variety, trial_json
 
 SCHEMA = 1
 LENGTH = "length/response_tokens/mean"
@@ -285,7 +285,7 @@ def _arm_run(log: RunLog, place: Path, arm: str, seed: int, target: Target) -> A
         gold=np.array([_at_the_end(stage, GOLD)]),
         failed=target.seen(review),
         errors=frozenset(one.detector.code for one in review.findings if one.severity == "error"),
-        collapsed=any(one.detector.code in COLLAPSED for one in review.findings),
+        collapsed=lost_variety(review),
         perplexity_ratio=float("nan"),
         distinct_ratio=float("nan"),
         length=_at_the_end(stage, LENGTH),

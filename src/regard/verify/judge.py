@@ -129,7 +129,7 @@ def read_arm(path: Path, arm: str, seed: int, target: Target, review: Review | N
         gold=np.asarray(judged["gold"]["policy"], dtype=np.float64),
         failed=target.seen(review),
         errors=frozenset(one.detector.code for one in review.findings if one.severity == "error"),
-        collapsed=any(one.detector.code in COLLAPSED for one in review.findings),
+        collapsed=lost_variety(review),
         perplexity_ratio=float(summary["perplexity"]["ratio"]),
         distinct_ratio=float(summary["distinct_2"]["policy"] / max(summary["distinct_2"]["sft"], 1e-9)),
         length=float(summary["length"]["policy"]),
@@ -137,6 +137,10 @@ def read_arm(path: Path, arm: str, seed: int, target: Target, review: Review | N
         kl_curve=kl_curve,
         gold_curve=gold_curve,
     )
+
+
+def lost_variety(review: Review) -> bool:
+    return any(one.detector.code in COLLAPSED for one in review.findings)
 
 
 def curves(stage: StageLog, kl: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
