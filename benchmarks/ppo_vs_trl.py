@@ -2,8 +2,7 @@
 
 Every arm begins from the SFT model and the reward model of a finished run of `movie-sentiment`, draws responses to the
 same prompts, and takes the same optimiser steps. The arms live side by side and take turns: one iteration each, while
-the others wait, so that a slow minute of the machine hits all of them. What an arm logs and saves is in its time. The
-four together need more than 24 GB; `--arms regard,trl-lora` leaves two out.
+the others wait (`turns.py`). The four together need more than 24 GB; `--arms regard,trl-lora` leaves two out.
 
     python -m venv .trl-ppo && .trl-ppo/bin/pip install torch==2.13.0
     .trl-ppo/bin/pip install transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 trl==1.12.0 peft==0.21.2
@@ -19,8 +18,8 @@ four together need more than 24 GB; `--arms regard,trl-lora` leaves two out.
 Fewer and longer answers, four epochs: `--set ppo.batch_size=16 --set ppo.micro_batch_size=8 --set ppo.epochs=4 --set
 ppo.num_minibatches=1 --set ppo.max_response_tokens=64 --set data.prompt_tokens=[41,41]`.
 
-Prints seconds per iteration of each arm (the first, which warms up, is left out), episodes per second and peak memory,
-and the ratios `regard : trl-lora` and `regard-full : trl-full`. With `--gold` the arms run all iterations of RUN's
+Prints seconds per iteration of each arm, episodes per second and peak memory, and how `regard` compares with `trl-lora`
+and `regard-full` with `trl-full`, turn by turn. With `--gold` the arms run all iterations of RUN's
 recipe, and each policy answers the held-out prompts with the same noise; the gold judge compares.
 """
 
@@ -28,40 +27,21 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
-import statistics
-import subprocess
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from turns import Turns, compare, table, take_turns
 
 ARMS = ("regard", "trl-lora", "regard-full", "trl-full")
 FULL_LEARNING_RATE = 1e-5
 """Where every weight is trained; that of adapters would destroy the model."""
 
 
-class Turns:
-    """A child's side of the taking of turns: report the iteration that ended, then wait."""
-
-    def __init__(self) -> None:
-        self.channel = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)  # whatever else prints goes to the error stream
-        self.begun: float | None = None
-
-    def next(self) -> None:
-        now = time.monotonic()
-        if self.begun is not None:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            print(json.dumps({"seconds": now - self.begun, "peak_gb": peak}), file=self.channel, flush=True)
-        else:
-            print(json.dumps({"ready": True}), file=self.channel, flush=True)
-        sys.stdin.readline()
-        self.begun = time.monotonic()
-
-
-def run_regard(work: Path, arm: str, turns: Turns) -> None:
-    from regard.config import RecipeConfig
+def run_regard(work: Path, arm: str, turns: Turns, changes: Mapping[str, Any]) -> None:
+    """Stage 4 with `changes` of the task's configuration, as the child `arm`."""
+    from regard.config import RecipeConfig, changed_config
     from regard.rollout.protocols import Prompt
     from regard.runlog.writer import RunWriter
     from regard.train import pipeline
@@ -70,11 +50,8 @@ def run_regard(work: Path, arm: str, turns: Turns) -> None:
     from regard.train.ppo import run_ppo
     from regard.train.stage import Context
 
-    plain = json.loads((work / "task.json").read_text())["config"]
-    if arm == "regard-full":
-        plain["model"] |= {"lora_rank": 0, "dtype": "float32"}
-        plain["ppo"] |= {"lora_layers": 0, "value_model": "separate", "learning_rate": FULL_LEARNING_RATE}
-    config = RecipeConfig.model_validate(plain)
+    task = json.loads((work / "task.json").read_text())
+    config = changed_config(RecipeConfig.model_validate(task["config"]), changes)
     out = work / arm
     run = RunWriter(out, config=config.model_dump(mode="json"), seed=config.seed, argv=sys.argv, resume=False, rank=0)
     for stage in ("sft", "rm"):
@@ -82,17 +59,32 @@ def run_regard(work: Path, arm: str, turns: Turns) -> None:
         (out / "stages" / stage / "final").symlink_to(work / stage)
     parts, reference, reward_model = pipeline.assemble(Context(config, run, start_world(), True), Corpus(config))
     source = parts.source
+    facts: dict[str, float] = {}
+
+    def watch(stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        facts.update(tokens=metrics.get("length/response_tokens/mean", 0.0))
+
+    run.watch = watch
 
     class Waiting:
         def prompts(self, step: int) -> list[Prompt]:
-            turns.next()
+            turns.next(**facts)
             return source.prompts(step)
 
     parts = dataclasses.replace(parts, source=Waiting(), judges={})
     frozen = {"reference": reference, "reward_model": pipeline.Hashed(reward_model)}
     run_ppo(Context(config, run, start_world(), True), parts, frozen)
-    turns.next()
+    turns.next(**facts)
     run.close()
+
+
+FULL: dict[str, Any] = {
+    "model.lora_rank": 0,
+    "model.dtype": "float32",
+    "ppo.lora_layers": 0,
+    "ppo.value_model": "separate",
+    "ppo.learning_rate": FULL_LEARNING_RATE,
+}
 
 
 def run_trl(work: Path, arm: str, turns: Turns) -> None:
@@ -130,7 +122,7 @@ def run_trl(work: Path, arm: str, turns: Turns) -> None:
             turns.next()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            turns.next()
+            turns.next(tokens=0.0)  # TRL's PPO does not say how long its responses were
 
     micro = ppo["micro_batch_size"]
     arguments = PPOConfig(
@@ -206,8 +198,8 @@ def prepare(run: Path, work: Path, steps: int | None, overrides: list[str]) -> d
         (work / stage).symlink_to((run / "stages" / stage / "final").resolve())
     tokenizer = load_causal(str(work / "sft"), torch.float32)[1]
     pool = Corpus(config).prompts(tokenizer, held_out=False)
-    source = ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed)
-    prompts = [list(p.tokens) for step in range(config.ppo.steps) for p in source.prompts(step)]
+    source = ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed, config.ppo.group_size)
+    prompts = [prompt for step in range(config.ppo.steps) for prompt in source.prompts(step)]
     # TRL reads one linear layer without a bias; what the bias, centre and unit add to a score is folded in where it
     # can be, and a constant is left out.
     reward_model = RewardModel.load(work / "rm", torch.float32)
@@ -218,40 +210,13 @@ def prepare(run: Path, work: Path, steps: int | None, overrides: list[str]) -> d
     with torch.no_grad():
         classifier.score.weight.copy_(reward_model.head.linear.weight / reward_model.deviation)
     classifier.save_pretrained(work / "rm-trl")
-    task = {"config": config.model_dump(mode="json"), "prompts": prompts}
+    task = {
+        "config": config.model_dump(mode="json"),
+        "prompts": [list(prompt.tokens) for prompt in prompts],
+        "texts": [prompt.text for prompt in prompts],
+    }
     (work / "task.json").write_text(json.dumps(task))
     return task
-
-
-def take_turns(work: Path, arms: list[str], trl: str, steps: int) -> dict[str, list[dict[str, float]]]:
-    """One iteration of each arm in turn; an arm that dies is left out from then on, and said so."""
-    children: dict[str, subprocess.Popen[str]] = {}
-    for arm in arms:
-        python = trl if arm.startswith("trl") else sys.executable
-        command = [python, __file__, "--arm", arm, "--work", str(work)]
-        errors: IO[str] = (work / f"{arm}.log").open("w")
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert child.stdout is not None
-        child.stdout.readline()  # one starts after another; "ready"
-        children[arm] = child
-    measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
-    for step in range(steps):
-        for arm, child in list(children.items()):
-            assert child.stdin is not None and child.stdout is not None
-            line = ""
-            if child.poll() is None:
-                child.stdin.write("go\n")
-                child.stdin.flush()
-                line = child.stdout.readline()
-            if not line:
-                print(f"{arm} ended early; see {work / arm}.log", flush=True)
-                del children[arm]
-                continue
-            measured[arm].append(json.loads(line))
-            print(f"[{step + 1}/{steps}] {arm}: {measured[arm][-1]['seconds']:.1f} s", flush=True)
-    for child in children.values():
-        child.communicate("go\n")
-    return measured
 
 
 def gold_of(work: Path, arms: list[str]) -> dict[str, dict[str, Any]]:
@@ -307,29 +272,18 @@ def main() -> None:
     args = parser.parse_args()
     work = args.work.resolve()
     if args.arm:
-        (run_trl if args.arm.startswith("trl") else run_regard)(work, args.arm, Turns())
+        if args.arm.startswith("trl"):
+            run_trl(work, args.arm, Turns())
+        else:
+            run_regard(work, args.arm, Turns(), FULL if args.arm == "regard-full" else {})
         return
     task = prepare(args.run, work, None if args.gold else args.steps, args.set or [])
     ppo, arms = task["config"]["ppo"], args.arms.split(",")
-    measured = take_turns(work, arms, args.trl, ppo["steps"])
-    result: dict[str, Any] = {"batch_size": ppo["batch_size"], "steps": ppo["steps"], "arms": {}}
-    for arm, rows in measured.items():
-        seconds = [row["seconds"] for row in rows[1:]]
-        if seconds:
-            median = statistics.median(seconds)
-            result["arms"][arm] = {
-                "seconds": [round(one, 2) for one in seconds],
-                "median": median,
-                "episodes_per_s": ppo["batch_size"] / median,
-                "peak_gb": rows[-1]["peak_gb"],
-            }
-    for ours, theirs in (("regard", "trl-lora"), ("regard-full", "trl-full")):
-        if ours in result["arms"] and theirs in result["arms"]:
-            a, b = result["arms"][ours], result["arms"][theirs]
-            result[f"{ours} : {theirs}"] = {
-                "episodes_per_s": a["episodes_per_s"] / b["episodes_per_s"],
-                "memory": a["peak_gb"] / b["peak_gb"],
-            }
+    pythons = {arm: args.trl if arm.startswith("trl") else sys.executable for arm in arms}
+    measured = take_turns(__file__, work, pythons, ppo["steps"])
+    found = table(measured, ppo["batch_size"], "episodes")
+    result: dict[str, Any] = {"batch_size": ppo["batch_size"], "steps": ppo["steps"], "arms": found}
+    result |= compare(found, "regard", "trl-lora") | compare(found, "regard-full", "trl-full")
     if args.gold:
         result["gold"] = gold_of(work, list(result["arms"]))
     (work / "result.json").write_text(json.dumps(result, indent=1))

@@ -5,6 +5,7 @@ Unknown keys are refused with the nearest known one. The resolved whole is writt
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -391,6 +392,20 @@ def value_at(plain: dict[str, Any], key: str) -> Any:
             raise KeyError(key)
         value = value[part]
     return value
+
+
+def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeConfig:
+    """`config` with other values under dotted keys; as strict as a recipe.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    plain = config.model_dump(mode="json")
+    if "ppo.algorithm" in changes:
+        del plain["ppo"]["whiten_advantages"]  # its default is that of the algorithm
+    for key, value in changes.items():
+        put_value(plain, key, value)
+    return parse_config(plain, "the changed configuration")
 
 
 def _one_sentence(error: ValidationError, where: str) -> str:

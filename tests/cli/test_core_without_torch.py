@@ -57,6 +57,7 @@ def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("explain", "KL001"),
         ("data", "check", str(Path(__file__).parents[2] / "examples/data/trl.jsonl")),
         ("doctor",),
+        ("doctor", "--recipe", "tiny"),
     ],
 )
 def test_core_commands_run_without_torch(arguments: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from regard.models.loading import add_lora
-from regard.models.work import Sizes, operations_per_second
+from regard.models.work import operations_per_second, sizes_of
 
 LENGTH, ROWS = 24, 3
 
@@ -28,7 +28,7 @@ def counted(work) -> int:
 
 
 def test_a_forward_pass_is_what_torch_counts_less_the_attention_that_is_masked(model: LlamaForCausalLM) -> None:
-    sizes, ids = Sizes.of(model), torch.randint(0, 50, (ROWS, LENGTH))
+    sizes, ids = sizes_of(model), torch.randint(0, 50, (ROWS, LENGTH))
     masked = 4 * sizes.queries * sizes.layers * ROWS * LENGTH * (LENGTH - 1) / 2
     body = counted(lambda: model.model(input_ids=ids, use_cache=False))
     assert sizes.blocks([LENGTH] * ROWS) + masked == body
@@ -38,8 +38,8 @@ def test_a_forward_pass_is_what_torch_counts_less_the_attention_that_is_masked(m
 
 
 def test_sizes_are_seen_through_adapters(model: LlamaForCausalLM) -> None:
-    plain = Sizes.of(model)
-    assert Sizes.of(add_lora(model, 2, 0)) == plain
+    plain = sizes_of(model)
+    assert sizes_of(add_lora(model, 2, 0)) == plain
 
 
 def test_a_model_with_other_blocks_is_not_counted() -> None:
@@ -47,7 +47,7 @@ def test_a_model_with_other_blocks_is_not_counted() -> None:
         vocab_size=50, hidden_size=32, intermediate_size=72, num_hidden_layers=1, num_attention_heads=4
     )
     with pytest.raises(ValueError, match="gpt_neox"):
-        Sizes.of(GPTNeoXForCausalLM(small))
+        sizes_of(GPTNeoXForCausalLM(small))
 
 
 def test_the_machines_rate_is_that_of_the_fastest_product_after_one_that_warms_up(
@@ -56,3 +56,16 @@ def test_the_machines_rate_is_that_of_the_fastest_product_after_one_that_warms_u
     seconds = iter([0.0, 0.001, 1.0, 1.5, 2.0, 2.25])  # three products: the first does not count
     monkeypatch.setattr("regard.models.work.time.perf_counter", lambda: next(seconds))
     assert operations_per_second(size=64, rounds=2) == 2 * 64**3 / 0.25
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_and_adapters_are_those_of_the_model(tied: bool) -> None:
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=72, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=tied,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    sizes = sizes_of(model)
+    assert sizes.weights == sum(p.numel() for p in model.parameters())
+    adapted = add_lora(model, 2, 0)
+    assert 3 * sizes.adapters(2) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)

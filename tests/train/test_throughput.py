@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from support import metric_rows
 
-from regard.models.work import Sizes
+from regard.models.sizes import Phases, Sizes
 from regard.train.throughput import Limit
 
 SIZES = Sizes(hidden=8, intermediate=16, queries=8, keys=4, layers=3, vocabulary=10)
@@ -19,16 +19,16 @@ def test_shares_are_needed_operations_over_time_and_limit() -> None:
     rollouts = SimpleNamespace(prompts=prompts, responses=[[3, 4, 5]])
     attention = 4 * 8 * (1 + 2 + 3 + 4 + 5)
     passed = 5 * BLOCK + attention  # one block
-    full = Limit(SIZES, SIZES, below=0, backward=2, value_body=True, per_second=1000.0)
+    full = Limit(Phases(SIZES, SIZES, below=0, backward=2, value_body=True), per_second=1000.0)
     found = full.metrics(rollouts, 2, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
     assert found["throughput/limit/gflops"] == 1e-6
     assert found["throughput/rollout_limit/frac"] == pytest.approx((3 * passed + 3 * HEAD) / 1000)
     assert found["throughput/score_limit/frac"] == pytest.approx((12 * passed + 6 * HEAD) / 2000)
     assert found["throughput/update_limit/frac"] == pytest.approx(2 * 3 * (2 * 3 * passed + 3 * HEAD) / 4000)
-    shared = Limit(SIZES, None, below=2, backward=1, value_body=True, per_second=1000.0)
+    shared = Limit(Phases(SIZES, None, below=2, backward=1, value_body=True), per_second=1000.0)
     found = shared.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
     assert found["throughput/score_limit/frac"] == pytest.approx((5 * passed + 6 * HEAD) / 2000)
-    adapters = Limit(SIZES, None, below=2, backward=1, value_body=False, per_second=1000.0)
+    adapters = Limit(Phases(SIZES, None, below=2, backward=1, value_body=False), per_second=1000.0)
     found = adapters.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
     assert found["throughput/score_limit/frac"] == pytest.approx((4 * passed + 6 * HEAD) / 2000)
     assert found["throughput/update_limit/frac"] == pytest.approx(2 * (passed + 3 * HEAD) / 4000)
@@ -37,7 +37,7 @@ def test_shares_are_needed_operations_over_time_and_limit() -> None:
 def test_the_prompt_of_a_group_is_needed_once() -> None:
     prompts = [SimpleNamespace(tokens=[1, 2]), SimpleNamespace(tokens=[1, 2])]
     rollouts = SimpleNamespace(prompts=prompts, responses=[[3], [4]])
-    limit = Limit(SIZES, None, below=0, backward=2, value_body=False, per_second=1000.0)
+    limit = Limit(Phases(SIZES, None, below=0, backward=2, value_body=False), per_second=1000.0)
     found = limit.metrics(rollouts, 1, [0.0, 1.0, 3.0, 7.0])  # pyright: ignore[reportArgumentType]
     whole, once = 3 * (3 * BLOCK + 4 * 8 * 6), 3 * (2 * BLOCK + 4 * 8 * 3)
     assert found["throughput/rollout_limit/frac"] == pytest.approx((2 * whole - once + 2 * HEAD) / 1000)

@@ -218,8 +218,8 @@ def test_words_are_no_value_that_a_re_run_could_take() -> None:
 
 
 def test_what_another_algorithm_does_not_allow_is_not_tried_and_its_defaults_are_its_own() -> None:
-    from regard.config import load_recipe
-    from regard.verify.arms import changed_config, executable
+    from regard.config import changed_config, load_recipe
+    from regard.verify.arms import executable
 
     groups = load_recipe("tiny", ["ppo.algorithm=grpo", "ppo.group_size=8"])
     assert not executable(groups, {"key": "ppo.whiten_advantages", "to": True})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support import read_json, regard
 
-from regard.config import load_recipe
+from regard.config import changed_config, load_recipe
 from regard.errors import ConfigError
 from regard.verify.tuning import parse_bounds, search_space
 
@@ -52,7 +52,6 @@ def test_the_present_setting_lies_inside_the_space() -> None:
 
 
 def test_a_run_without_a_leash_can_be_tuned() -> None:
-    from regard.verify.arms import changed_config
     from regard.verify.tuning import Tried, _study
 
     config = changed_config(load_recipe("tiny"), {"ppo.kl_coef": 0.0})

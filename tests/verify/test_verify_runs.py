@@ -45,10 +45,9 @@ def test_an_unchanged_fork_at_an_earlier_stage_ends_with_the_same_weights(
     micro: Path, tmp_path: Path, stage: str, adopted: list[str]
 ) -> None:
     """Keeping checkpoints changes no weight, but the stage that would keep them is done again, with all after it."""
-    from regard.config import parse_config
+    from regard.config import changed_config, parse_config
     from regard.runlog.reader import read_run
     from regard.train.pipeline import run_recipe
-    from regard.verify.arms import changed_config
 
     config = changed_config(parse_config(read_run(micro).config, "test"), {f"{stage}.keep_every": 1})
     fork = tmp_path / "fork"
@@ -65,10 +64,9 @@ def test_an_unchanged_fork_at_an_earlier_stage_ends_with_the_same_weights(
 def test_a_fork_with_another_coefficient_starts_with_it_also_after_a_kill_before_stage_4(
     micro: Path, tmp_path: Path
 ) -> None:
-    from regard.config import parse_config
+    from regard.config import changed_config, parse_config
     from regard.runlog.reader import read_run
     from regard.train.pipeline import run_recipe
-    from regard.verify.arms import changed_config
 
     config = changed_config(parse_config(read_run(micro).config, "test"), {"ppo.kl_coef": 0.7})
     run_recipe(config, tmp_path / "fork", argv=[], start_from=micro, only="rm", quiet=True)  # begun, no stage 4 yet

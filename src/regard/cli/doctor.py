@@ -10,6 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from regard.config import RecipeConfig, load_recipe
+from regard.data.assets import ASSETS
+from regard.errors import ConfigError
+from regard.train.planner import memory_gb, plan, refuse_what_does_not_fit
+
 TRAIN_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "vaderSentiment")
 
 RECIPES: dict[str, dict[str, float]] = {
@@ -22,11 +27,24 @@ TINY_SECONDS_AT = (105.0, 179.0)
 """tiny took so many seconds on two cores where products of float32 matrices reached so many GFLOP/s."""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def doctor(
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Plan a run of this recipe: memory of each stage, time of a step.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="With --recipe: override, for example ppo.micro_batch_size=8.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Say what this machine can run, which parts are missing, and how long the recipes take.
 
-    Example: regard doctor
+    Example: regard doctor --recipe movie-sentiment --set ppo.batch_size=128
     """
+    if recipe is not None:
+        _plan(load_recipe(recipe, overrides), as_json)
+        return
+    if overrides:
+        raise ConfigError("--set changes a recipe. Type --recipe NAME too.")
     facts = examine()
     if as_json:
         print(json.dumps(facts))
@@ -39,6 +57,38 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     for recipe, fit in facts["recipes"].items():
         minutes = f"roughly {fit['minutes']:.0f} min" if fit["minutes"] else "time unknown without torch"
         print(f"  {'ok ' if fit['fits'] else 'no '} {recipe}: {minutes}, needs {fit['gb']} GB{fit['why']}")
+
+
+def _plan(config: RecipeConfig, as_json: bool) -> None:
+    """Print what a run will need.
+
+    Raises:
+        ConfigError: it will not fit, or the sizes of its model are not known.
+    """
+    found = plan(config, _gflops(config.model.dtype))
+    if found is None:
+        hint = f"Type: regard data fetch {config.model.source}" if config.model.source in ASSETS else NOT_PLANNED
+        raise ConfigError(f"The sizes of model {config.model.source!r} are not known here. {hint}")
+    free = memory_gb()
+    if as_json:
+        seconds = found.step_seconds
+        print(json.dumps({"gb": found.gb, "peak_gb": found.peak_gb, "free_gb": free, "step_seconds": seconds}))
+    else:
+        print(f"{config.recipe}: about {found.peak_gb:.1f} GB at most, and {free:.1f} GB are free")
+        for stage, gb in found.gb.items():
+            print(f"  {stage:9}{gb:5.1f} GB")
+        steps = config.ppo.steps
+        if found.step_seconds is None:
+            print("time unknown without torch")
+        else:
+            seconds = found.step_seconds
+            print(
+                f"an iteration of stage 4 takes about {seconds:.0f} s, all {steps} about {steps * seconds / 60:.0f} min"
+            )
+    refuse_what_does_not_fit(config, config.stages, free)
+
+
+NOT_PLANNED = "Point model.source at a directory whose config.json is that of a Llama, Mistral or Qwen."
 
 
 def examine() -> dict[str, Any]:
@@ -72,10 +122,12 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _gflops() -> float | None:
-    """Of products of float32 matrices; None without torch."""
+def _gflops(dtype: str = "float32") -> float | None:
+    """Of products of large matrices; None without torch."""
     try:
+        import torch
+
         from regard.models.work import operations_per_second
     except ModuleNotFoundError:
         return None
-    return operations_per_second() / 1e9
+    return operations_per_second(getattr(torch, dtype)) / 1e9

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from regard.models.sizes import ONE_STREAM
 from regard.ops import chunked_logprobs
 
 LOGITS_CHUNK = 1024
@@ -60,10 +61,6 @@ def transformer_body(model: Any) -> Any:
 def language_head(model: Any) -> Tensor:
     """[V, D] weight of the (often tied) output embedding."""
     return model.get_output_embeddings().weight
-
-
-ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
-"""Models of which block k needs nothing but the output of block k − 1: no scaled embeddings, no second stream."""
 
 
 def frozen_blocks(model: Any) -> int:

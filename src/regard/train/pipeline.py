@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from regard.config import RecipeConfig, parse_config, value_at
-from regard.data.assets import fetch
+from regard.data.assets import ASSETS, fetch
 from regard.data.ratings import kept_means
 from regard.errors import ConfigError, RunLogError
 from regard.models.checkpoints import file_sha256, replace_directory, weights_sha256, whole_or_nothing
@@ -30,11 +30,12 @@ from regard.train.corpus import Corpus, ReviewPrompts
 from regard.train.distributed import start_world
 from regard.train.evaluate import run_eval, verdict
 from regard.train.kl_control import make_kl_controller
+from regard.train.planner import memory_gb, refuse_what_does_not_fit
 from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import run_reward_model
 from regard.train.seeds import derive, uniforms
 from regard.train.sft import run_pretrain, run_sft
-from regard.train.stage import Context, Meter, micro_batches
+from regard.train.stage import Context, Meter, give_back_memory, micro_batches
 
 CALIBRATION_PROMPTS = 128
 """SFT samples that fix the zero and the unit of the reward model's scores."""
@@ -76,6 +77,11 @@ def run_recipe(
             asked for before what it needs; `check_sinks` for a sink that cannot be made.
     """
     check_sinks(sinks)
+    if config.model.source in ASSETS:
+        fetch(config.model.source)
+    finished = {name for name, status in _statuses(out).items() if status == "done"}
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    refuse_what_does_not_fit(config, {only} if only else set(config.stages) - finished, memory_gb() / processes)
     world = start_world()
     if config.threads or world.size > 1:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
@@ -186,6 +192,7 @@ def _run_stages(context: Context, only: str | None) -> dict[str, Any]:
         if stage in done:
             continue
         check_order(done | ({"pretrain"} - set(config.stages)), stage)
+        give_back_memory()
         meter = Meter()
         before = _seconds(run.path, stage)
         run.set_stage(stage, "running", seconds=before)
@@ -364,8 +371,12 @@ def write_lineage(context: Context, before: dict[str, str], after: dict[str, str
 
 
 def _statuses(path: Path) -> dict[str, str]:
-    run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    return {name: stage["status"] for name, stage in run.get("stages", {}).items()}
+    """Stage to status; nothing where there is no run yet."""
+    try:
+        stages = json.loads((path / "run.json").read_text(encoding="utf-8"))["stages"]
+        return {name: stage["status"] for name, stage in stages.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _seconds(path: Path, stage: str) -> float:

@@ -26,7 +26,7 @@ from regard.text import rank_correlation
 from regard.train.corpus import Corpus, RewardData
 from regard.train.progress import StageProgress
 from regard.train.seeds import batch_rows, derive
-from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule
+from regard.train.stage import Context, GradientStep, Meter, Saver, give_back_memory, linear_schedule
 
 MARGIN_BINS = (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)
 """Edges, in rating points, of the table that sets accuracy beside human agreement."""
@@ -71,6 +71,7 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
     evaluation = train_reward_model(context, reward_model, corpus.rewards)
     if context.world.rank == 0:
         context.run.write_json("stages/rm/evaluation.json", evaluation)
+        give_back_memory()
         reward_model.save(context.final("rm"), merged(reward_model.model, settings, source))
     context.world.barrier()
 

@@ -24,7 +24,7 @@ from regard.ops import sft_loss
 from regard.train.corpus import Corpus, Example
 from regard.train.progress import StageProgress
 from regard.train.seeds import batch_rows, derive
-from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
+from regard.train.stage import Context, GradientStep, Meter, Saver, give_back_memory, linear_schedule, micro_batches
 
 TOKENIZER_REVIEWS = 4000
 RENDERED = 16
@@ -58,6 +58,7 @@ def run_sft(context: Context, corpus: Corpus) -> None:
     held_out = examples[: max(8, min(128, len(examples) // 20))]
     train_on_examples(context, "sft", config, model, tokenizer.pad_token_id, examples[len(held_out) :], held_out)
     if context.world.rank == 0:
+        give_back_memory()
         save_causal(merged(model, settings, source), tokenizer, context.final("sft"))
     context.world.barrier()
 

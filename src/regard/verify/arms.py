@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from regard.config import RecipeConfig, parse_config, put_value, value_at
+from regard.config import RecipeConfig, changed_config, value_at
 from regard.errors import ConfigError
 
 UNCHANGED, PLACEBO, GENERIC, FIX = "unchanged", "placebo", "generic", "fix"
@@ -62,20 +62,6 @@ def _arm(name: str, config: RecipeConfig, changes: Mapping[str, Any]) -> Arm:
 def plain_changes(changes: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
     """What an arm changes, as JSON has it."""
     return [{"key": key, "from": old, "to": new} for key, (old, new) in changes.items()]
-
-
-def changed_config(config: RecipeConfig, changes: Mapping[str, Any]) -> RecipeConfig:
-    """`config` with other values under dotted keys; as strict as a recipe.
-
-    Raises:
-        ConfigError: an unknown key or an impossible value.
-    """
-    plain = config.model_dump(mode="json")
-    if "ppo.algorithm" in changes:
-        del plain["ppo"]["whiten_advantages"]  # its default is that of the algorithm
-    for key, value in changes.items():
-        put_value(plain, key, value)
-    return parse_config(plain, "the changed configuration")
 
 
 def executable(config: RecipeConfig, change: Mapping[str, Any]) -> bool:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regard.config import RecipeConfig, parse_config
+from regard.config import RecipeConfig, changed_config, parse_config
 from regard.errors import ConfigError
 from regard.review import review as review_run
 from regard.review.diagnosis import Diagnosis
 from regard.runlog.importers import read_any
 from regard.runlog.reader import RunLog, read_run
 from regard.stages import STAGE_READS
-from regard.verify.arms import FIX, UNCHANGED, Arm, changed_config, executable, plan_arms
+from regard.verify.arms import FIX, UNCHANGED, Arm, executable, plan_arms
 from regard.verify.judge import ArmRun, Judgement, Target, judge, read_arm, trial_json
 
 SCHEMA = 1

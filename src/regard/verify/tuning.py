@@ -16,11 +16,10 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from regard.config import RecipeConfig
+from regard.config import RecipeConfig, changed_config
 from regard.errors import ConfigError
 from regard.runlog.files import write_atomic
 from regard.runlog.importers import read_any
-from regard.verify.arms import changed_config
 from regard.verify.experiment import Budget, Say, own_config, stage_4_seconds
 from regard.verify.judge import paired_difference
 

@@ -1,0 +1,121 @@
+"""What a plan counts against what torch keeps, and what is refused before a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from support import regard
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from regard.config import RecipeConfig, changed_config, load_recipe
+from regard.errors import ConfigError
+from regard.models.loading import add_lora
+from regard.models.sequences import transformer_body
+from regard.models.work import sizes_of
+from regard.train.planner import kept_bytes, memory_gb, plan, refuse_what_does_not_fit, sizes_for
+
+ROWS, LENGTH = 4, 32
+ROLLOUTS = 2**24
+TOO_MUCH = [
+    word
+    for key, value in {"batch_size": ROLLOUTS, "micro_batch_size": ROLLOUTS, "num_minibatches": 1}.items()
+    for word in ("--set", f"ppo.{key}={value}")
+]
+"""More rollouts at once than any machine holds."""
+
+
+def model_of(layers: int, dtype: torch.dtype, rank: int) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=100, hidden_size=192, intermediate_size=512, num_hidden_layers=layers, num_attention_heads=6,
+        num_key_value_heads=2, tie_word_embeddings=True, attn_implementation="sdpa",
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).to(dtype)
+    return add_lora(model, rank, 0) if rank else model
+
+
+def kept_by_torch(model: LlamaForCausalLM) -> int:
+    """Bytes of the arrays that the backward pass will need, weights apart."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, or its place would be used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = transformer_body(model)(input_ids=torch.randint(0, 100, (ROWS, LENGTH)), use_cache=False)
+    assert out.last_hidden_state.requires_grad
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize(("dtype", "rank"), [("float32", 0), ("float32", 16), ("bfloat16", 16)])
+def test_what_a_block_keeps_is_what_torch_keeps(dtype: str, rank: int) -> None:
+    two, four = (model_of(layers, getattr(torch, dtype), rank) for layers in (2, 4))
+    by_torch = (kept_by_torch(four) - kept_by_torch(two)) / 2 / (ROWS * LENGTH)
+    assert kept_bytes(sizes_of(two), dtype, rank) == pytest.approx(by_torch, rel=0.1)
+
+
+def test_more_at_once_needs_more_and_takes_as_many_operations() -> None:
+    small = plan(load_recipe("tiny", ["ppo.micro_batch_size=8"]), gflops=100.0)
+    large = plan(load_recipe("tiny", ["ppo.micro_batch_size=32"]), gflops=100.0)
+    faster = plan(load_recipe("tiny", ["ppo.micro_batch_size=32"]), gflops=200.0)
+    assert small is not None and large is not None and faster is not None
+    assert small.gb["ppo"] < large.gb["ppo"]
+    assert small.gb["sft"] == large.gb["sft"]
+    assert small.step_seconds is not None and large.step_seconds is not None and faster.step_seconds is not None
+    assert faster.step_seconds < large.step_seconds < small.step_seconds  # a call of a block costs time of its own
+
+
+def test_a_model_that_is_not_here_is_not_planned() -> None:
+    unknown = load_recipe("movie-sentiment", ["model.source=someone/some-model"])
+    assert sizes_for(unknown.model) is None and plan(unknown) is None
+    refuse_what_does_not_fit(unknown, unknown.stages, free_gb=0.001)
+
+
+def needs(config: RecipeConfig) -> float:
+    found = plan(config)
+    assert found is not None
+    return found.peak_gb
+
+
+def test_what_does_not_fit_is_refused_with_the_smallest_change_that_fits() -> None:
+    config = load_recipe("tiny", ["ppo.batch_size=8192", "ppo.micro_batch_size=8192", "ppo.num_minibatches=1"])
+    half = changed_config(config, {"ppo.micro_batch_size": 4096})
+    with pytest.raises(ConfigError, match=r"in stage ppo, .* Type --set ppo.micro_batch_size=4096, which needs"):
+        refuse_what_does_not_fit(config, config.stages, free_gb=needs(half) + 0.01)
+    with pytest.raises(ConfigError, match=r"Type --set ppo.micro_batch_size=2048, which needs"):
+        refuse_what_does_not_fit(config, config.stages, free_gb=needs(half) - 0.01)
+    refuse_what_does_not_fit(config, ["sft"], free_gb=needs(half) - 0.01)
+
+
+def test_a_method_is_changed_only_where_smaller_batches_do_not_help() -> None:
+    wide = load_recipe(
+        "tiny", ["model.scratch.hidden_size=2048", "model.scratch.num_layers=16", "ppo.value_model=separate"]
+    )
+    with pytest.raises(ConfigError, match=r"--set ppo\.value_model=shared"):
+        refuse_what_does_not_fit(wide, ["ppo"], free_gb=needs(changed_config(wide, {"ppo.value_model": "shared"})))
+    with pytest.raises(ConfigError, match="Choose a smaller model"):
+        refuse_what_does_not_fit(wide, ["ppo"], free_gb=1.0)
+
+
+def test_a_run_that_cannot_fit_leaves_nothing(tmp_path: Path) -> None:
+    done = regard("run", "tiny", "--out", str(tmp_path / "run"), *TOO_MUCH)
+    assert done.returncode == 2
+    assert "GB in stage ppo, and" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_doctor_plans_a_recipe() -> None:
+    printed = regard("doctor", "--recipe", "tiny").stdout
+    assert "tiny: about 1.0 GB at most" in printed
+    assert "an iteration of stage 4 takes about" in printed
+    refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
+    assert refused.returncode == 2 and "GB in stage ppo, and" in refused.stderr
+    assert regard("doctor", "--set", "seed=1").returncode == 2
+
+
+def test_the_memory_of_this_machine_is_some_and_no_more_than_it_has() -> None:
+    total = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    assert 0.1 < memory_gb() <= total * 1024 / 1e9
