@@ -22,6 +22,7 @@ from transformers.utils import logging as hf_logging
 from regard.config import ModelConfig, ScratchConfig
 from regard.data.assets import ASSETS, fetch
 from regard.errors import ConfigError
+from regard.models import attention
 from regard.models.checkpoints import replace_directory, whole_or_nothing
 
 hf_logging.set_verbosity_error()
@@ -62,7 +63,7 @@ def load_causal(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
         model = AutoModelForCausalLM.from_pretrained(
-            where, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+            where, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME
         )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:160]
@@ -144,27 +145,17 @@ def _linear_layers(model: Any, last_layers: int) -> list[str]:
     return [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and id(m) in inside]
 
 
-class _AdapterLinear(torch.nn.Linear):
-    """A float32 weight that multiplies in the dtype of its input: only the weights need 24 bits, or small updates would
-    be rounded away."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(input, self.weight.to(input.dtype))
-
-
 def _wrap(model: Any, config: Any) -> Any:
     from peft import get_peft_model
-    from peft.tuners.lora import LoraLayer
+
+    from regard.models.adapters import AdaptedLinear, PeftLinear
 
     with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
         warnings.simplefilter("ignore", FutureWarning)
         wrapped = get_peft_model(model, config)
     for module in wrapped.modules():
-        if isinstance(module, LoraLayer):
-            module.cast_input_dtype_enabled = False  # peft would cast to float32 and multiply there, which is slower
-            for adapters in (module.lora_A, module.lora_B):
-                for linear in adapters.values():
-                    linear.__class__ = _AdapterLinear
+        if type(module) is PeftLinear:
+            module.__class__ = AdaptedLinear
     return wrapped
 
 

@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from regard.models.sizes import ONE_STREAM
+from regard.models.sizes import ONE_STREAM, logits_chunk
 from regard.ops import chunked_logprobs
-
-LOGITS_CHUNK = 1024
-"""Tokens whose logits are alive at once."""
 
 
 class SequenceBatch(NamedTuple):
@@ -72,6 +69,16 @@ def frozen_blocks(model: Any) -> int:
         if any("lora_" in name for name, _ in block.named_parameters()):
             return index
     return 0
+
+
+def is_plain(layer: Any) -> bool:
+    """Whether x·Wᵀ + c + s·x·Aᵀ·Bᵀ is all that a layer of peft does: one adapter of a linear layer, not merged, no
+    variant, no dropout, no bias of its own."""
+    if type(getattr(layer, "base_layer", None)) is not nn.Linear or layer.merged or len(layer.active_adapters) != 1:
+        return False
+    (name,) = layer.active_adapters
+    dropout = type(layer.lora_dropout[name]) is not nn.Identity
+    return not dropout and not layer.lora_variant.get(name) and layer.lora_B[name].bias is None
 
 
 @contextmanager
@@ -133,11 +140,12 @@ def response_logprobs(
     flat = hidden[batch.response_mask]
     if temperature != 1.0:
         flat = flat / temperature
+    head = language_head(model).to(flat.dtype)
     out = chunked_logprobs(
         flat,
-        language_head(model).to(flat.dtype),
+        head,
         batch.tokens[batch.response_mask],
-        chunk_size=LOGITS_CHUNK,
+        chunk_size=logits_chunk(len(head)),
         with_entropy=with_entropy,
     )
     logprobs = torch.zeros(batch.tokens.shape, dtype=out.logprobs.dtype)

@@ -11,6 +11,14 @@ ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
 """Models of which block k needs nothing but the output of block k − 1: no scaled embeddings, no second stream."""
 
 
+LOGITS_ALIVE, MOST_TOKENS = 2**24, 1024
+
+
+def logits_chunk(vocabulary: int) -> int:
+    """Tokens whose logits are alive at once: so many that memory does not grow with the vocabulary."""
+    return max(1, min(MOST_TOKENS, LOGITS_ALIVE // vocabulary))
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Of a Llama-like decoder."""
@@ -23,6 +31,8 @@ class Sizes:
     """Width of all key heads together; values have as much."""
     layers: int
     vocabulary: int
+    heads: int = 1
+    """Of the queries."""
     tied: bool = True
     """Whether the output embedding is the input embedding."""
 
@@ -46,6 +56,7 @@ class Sizes:
                 keys=keys * width,
                 layers=config["num_hidden_layers"],
                 vocabulary=config["vocab_size"],
+                heads=heads,
                 tied=bool(config.get("tie_word_embeddings")),
             )
         except (KeyError, TypeError) as error:

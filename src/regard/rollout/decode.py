@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from regard.models.sequences import language_head, transformer_body
+from regard.models.sequences import is_plain, language_head, transformer_body
 from regard.ops import output_logits
 
 
@@ -79,22 +79,14 @@ def fusible(model: Any) -> bool:
         return False
     if any(module._forward_hooks or module._forward_pre_hooks for module in body.modules()):
         return False
-    return all(_plain(layer) for block in body.layers for layer in _linear_layers(block))
+    layers = [layer for block in body.layers for layer in _linear_layers(block)]
+    return all(type(layer) is nn.Linear or is_plain(layer) for layer in layers)
 
 
 def _linear_layers(block: Any) -> list[Any]:
     attention, mlp = block.self_attn, block.mlp
     return [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
             mlp.gate_proj, mlp.up_proj, mlp.down_proj]  # fmt: skip
-
-
-def _plain(layer: Any) -> bool:
-    if type(layer) is nn.Linear:
-        return True
-    if type(getattr(layer, "base_layer", None)) is not nn.Linear or layer.merged or len(layer.active_adapters) != 1:
-        return False
-    (name,) = layer.active_adapters
-    return not layer.lora_variant.get(name) and layer.lora_B[name].bias is None
 
 
 class Fused:

@@ -16,14 +16,16 @@ from typing import Any
 from regard.config import ModelConfig, RecipeConfig, changed_config, value_at
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
-from regard.models.sizes import Phases, Sizes
+from regard.models.sizes import Phases, Sizes, logits_chunk
 
 PROCESS_GB, JUDGES_GB = 0.75, 0.07
 """Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
 SPARE = 1.08
 """Bytes that the allocator holds per byte that is asked for."""
-LOGITS_CHUNK, LOGITS_COPIES = 1024, 4
-"""Tokens whose logits are alive at once, and how many arrays of that size (scores, their exponentials, gradients)."""
+LOGITS_COPIES = 4
+"""Arrays of the size of the logits that are alive at once: they, their exponentials, gradients."""
+SHORT = 128
+"""Tokens, as in `models.attention`."""
 OFF = 0.15
 """By how much a plan of memory may be off, of what was measured."""
 TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 33
@@ -65,7 +67,7 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
     if model.source == "scratch":
         shape = model.scratch
         width, inner = shape.hidden_size, shape.hidden_size * 8 // 3 // 8 * 8  # as in `models.loading.build_scratch`
-        return Sizes(width, inner, width, width, shape.num_layers, shape.vocab_size)
+        return Sizes(width, inner, width, width, shape.num_layers, shape.vocab_size, shape.num_heads)
     directory = default_cache() / model.source if model.source in ASSETS else Path(model.source)
     try:
         return Sizes.of_config(json.loads((directory / "config.json").read_text(encoding="utf-8")))
@@ -73,10 +75,15 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
         return None
 
 
-def kept_bytes(sizes: Sizes, dtype: str, rank: int) -> float:
-    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors."""
+def kept_bytes(sizes: Sizes, dtype: str, rank: int, length: int) -> float:
+    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors.
+
+    Args:
+        length: tokens of a sequence; where it is short, attention in bfloat16 keeps the weights of all pairs.
+    """
     if dtype == "bfloat16":
-        return 8.75 * sizes.intermediate + 18.25 * sizes.hidden + 4.5 * sizes.keys + 16 * rank
+        pairs = 5 * sizes.heads * length if length <= SHORT else 0
+        return 8.7 * sizes.intermediate + 19.7 * sizes.hidden + 7 * sizes.keys + 26 * rank + pairs
     if rank:
         return 16 * sizes.intermediate + 24 * sizes.hidden + 8 * sizes.keys + 28 * rank
     return 16 * sizes.intermediate + 32 * sizes.hidden + 8 * sizes.keys
@@ -91,27 +98,27 @@ def _bytes(config: RecipeConfig, sizes: Sizes) -> Iterator[tuple[str, float]]:
     saved = 8 * sizes.weights if rank else 4 * sizes.weights
 
     def logits(tokens: float) -> float:
-        return LOGITS_COPIES * 4 * min(LOGITS_CHUNK, tokens) * sizes.vocabulary
+        return LOGITS_COPIES * 4 * min(logits_chunk(sizes.vocabulary), tokens) * sizes.vocabulary
 
     def trained(layers: int = sizes.layers) -> float:
         """Weights with gradients and moments."""
         return plain + 16 * layers * sizes.adapters(rank) if rank else 16 * sizes.weights
 
-    def kept(tokens: float, layers: int = sizes.layers) -> float:
-        return tokens * layers * kept_bytes(sizes, model.dtype, rank)
+    def kept(rows: float, length: int, layers: int = sizes.layers) -> float:
+        return rows * length * layers * kept_bytes(sizes, model.dtype, rank, length)
 
     if model.source == "scratch":
         rows = min(config.pretrain.micro_batch_size, config.pretrain.batch_size)
         tokens = rows * config.pretrain.sequence_tokens
-        whole = tokens * sizes.layers * kept_bytes(sizes, "float32", 0)  # no adapters yet
+        whole = tokens * sizes.layers * kept_bytes(sizes, "float32", 0, 0)  # no adapters yet
         yield "pretrain", 16 * sizes.weights + max(4 * sizes.weights, whole + logits(tokens))
     rows = min(sft.micro_batch_size, sft.batch_size)
     answered = rows * sft.max_response_tokens
-    yield "sft", trained() + max(saved, kept(rows * prompt + answered) + logits(answered))
+    yield "sft", trained() + max(saved, kept(rows, prompt + sft.max_response_tokens) + logits(answered))
     ratings = config.data.comparisons in ASSETS
     group, tokens = (TEXTS_PER_GROUP, TOKENS_PER_TEXT) if ratings else (2, rm.max_text_tokens)
     texts = min(rm.batch_size * group, max(group, rm.micro_batch_size))  # a group is never split
-    yield "rm", trained() + max(saved, kept(texts * tokens))
+    yield "rm", trained() + max(saved, kept(texts, tokens))
     adapted = ppo.lora_layers or sizes.layers
     rows = min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
     width = prompt + ppo.max_response_tokens
@@ -120,7 +127,7 @@ def _bytes(config: RecipeConfig, sizes: Sizes) -> Iterator[tuple[str, float]]:
     models = bodies * trained(adapted) + reference + plain
     trunk = ppo.batch_size * width * sizes.hidden * size if adapted < sizes.layers else 0
     packed = size * sizes.layers * sizes.block
-    update = bodies * kept(rows * width, adapted) + logits(rows * ppo.max_response_tokens)
+    update = bodies * kept(rows, width, adapted) + logits(rows * ppo.max_response_tokens)
     # Small arrays come from the heap, and what sampling and scoring leave there is not given back before the update.
     cache = size * sizes.layers * 2 * sizes.keys * ppo.batch_size * width
     scoring = size * 3 * sizes.intermediate * min(ppo.micro_batch_size, ppo.batch_size) * width

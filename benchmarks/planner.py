@@ -1,0 +1,107 @@
+"""How well `regard doctor --recipe` predicts the peak memory and the time of a step.
+
+    python benchmarks/planner.py --out runs/planner [--only NAME …]
+
+Every configuration is run for a few steps of each stage, one after another, and its record is compared with what the
+plan of its configuration says: the largest peak memory of any stage, and the median seconds of an iteration of stage 4
+without its first. The rate of the machine's products is the one that the run itself measured at the start of stage 4.
+Weights are deleted as soon as a run is finished, and finished runs are not run again. Prints a table and one JSON
+object.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from regard.config import parse_config
+from regard.runlog.reader import read_run
+from regard.train.planner import plan
+
+SHORT = ["pretrain.steps=3", "sft.steps=2", "rm.steps=4", "ppo.steps=4", "ppo.warmup_steps=1", "eval.num_prompts=64"]
+
+
+def scratch(hidden: int, layers: int, heads: int, vocabulary: int = 4096) -> list[str]:
+    return [
+        f"model.scratch.hidden_size={hidden}",
+        f"model.scratch.num_layers={layers}",
+        f"model.scratch.num_heads={heads}",
+        f"model.scratch.vocab_size={vocabulary}",
+    ]
+
+
+LONG = [*scratch(384, 4, 8), "ppo.max_response_tokens=128"]
+FULL = ["model.lora_rank=0", "model.dtype=float32", "ppo.lora_layers=0"]
+CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
+    "tiny": ("tiny", []),
+    "twice as wide and deep": ("tiny", scratch(384, 4, 8)),
+    "four times as wide": ("tiny", scratch(768, 4, 8)),
+    "wide, deep, large vocabulary": ("tiny", scratch(512, 8, 8, 16384)),
+    "large batch at once": ("tiny", [*scratch(384, 4, 8), "ppo.batch_size=256", "ppo.micro_batch_size=256"]),
+    "value model of its own": ("tiny", [*scratch(768, 4, 8), "ppo.value_model=separate"]),
+    "adapters": ("tiny", [*scratch(768, 4, 8), "model.lora_rank=16"]),
+    "long answers": ("tiny", LONG),
+    "long answers in small pieces": ("tiny", [*LONG, "ppo.micro_batch_size=8"]),
+    "movie-sentiment": ("movie-sentiment", []),
+    "movie-sentiment, every block": ("movie-sentiment", ["ppo.lora_layers=0"]),
+    "movie-sentiment, all at once": ("movie-sentiment", ["ppo.micro_batch_size=64"]),
+    "movie-sentiment, long answers": ("movie-sentiment", ["ppo.max_response_tokens=64"]),
+    "movie-sentiment, every weight": ("movie-sentiment", FULL),
+}
+
+
+def measure(name: str, place: Path) -> dict[str, Any]:
+    recipe, sets = CONFIGURATIONS[name]
+    if not (place / "summary.json").is_file():
+        words = [word for one in [*sets, *SHORT] for word in ("--set", one)]
+        words += ["--resume"] if (place / "run.json").is_file() else []
+        command = [sys.executable, "-m", "regard.cli.main", "run", recipe, "--out", str(place), "--json", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for weights in place.rglob("*.safetensors*"):
+        weights.unlink()
+    run = read_run(place)
+    metrics = run.stages["ppo"].metrics
+    rate = float(metrics["throughput/limit/gflops"].values[-1])
+    config = parse_config(yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8")), str(place))
+    predicted = plan(config, rate)
+    assert predicted is not None and predicted.step_seconds is not None
+    phases = {phase: metrics[f"time/{phase}_s"].values[1:] for phase in ("rollout", "score", "update", "total")}
+    peaks = {stage: facts.get("peak_memory_gb") for stage, facts in run.run["stages"].items()}
+    return {
+        "predicted_gb": predicted.peak_gb,
+        "measured_gb": max(peak for peak in peaks.values() if peak),
+        "predicted_s": predicted.step_seconds,
+        "measured_s": statistics.median(phases["total"].tolist()),
+        "gflops": rate,
+        "phases": {phase: statistics.median(values.tolist()) for phase, values in phases.items()},
+        "stages": {stage: [predicted.gb.get(stage), peak] for stage, peak in peaks.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/planner"))
+    parser.add_argument("--only", nargs="*", default=list(CONFIGURATIONS))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    table: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(args.only, start=1):
+        table[name] = measure(name, args.out / name.replace(" ", "-").replace(",", ""))
+        print(f"[{number}/{len(args.only)}] {name}", file=sys.stderr, flush=True)
+    print("| configuration | GB | predicted | off | seconds a step | predicted | off |\n|" + "---|" * 7)
+    for name, row in table.items():
+        off = [row[f"predicted_{unit}"] / row[f"measured_{unit}"] - 1 for unit in ("gb", "s")]
+        print(
+            f"| {name} | {row['measured_gb']:.2f} | {row['predicted_gb']:.2f} | {off[0]:+.0%} | "
+            f"{row['measured_s']:.2f} | {row['predicted_s']:.2f} | {off[1]:+.0%} |"
+        )
+    print(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What is computed by our own kernels, against the library's modules."""
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from regard.models.adapters import AdaptedLinear, PeftLinear
+from regard.models.attention import LONGEST, NAME, attention
+from regard.models.loading import add_lora
+
+BATCH, HEADS, GROUPS, WIDTH = 3, 6, 2, 8
+
+
+class Module(nn.Module):
+    num_key_value_groups = HEADS // GROUPS
+    is_causal = True
+
+
+def heads(length: int, dtype: torch.dtype) -> list[Tensor]:
+    torch.manual_seed(length)
+    shapes = [(BATCH, HEADS, length, WIDTH), *2 * [(BATCH, GROUPS, length, WIDTH)]]
+    return [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
+
+
+def with_gradients(kernel, inputs: list[Tensor], mask: Tensor | None = None) -> list[Tensor]:
+    out = kernel(Module(), *inputs, mask, scaling=0.7)[0]
+    torch.manual_seed(0)
+    gradients = torch.autograd.grad((out.float() * torch.randn(out.shape)).sum(), inputs)
+    return [out.detach(), *gradients]
+
+
+@pytest.mark.parametrize("length", [2, 7, 40, LONGEST])
+def test_attention_is_as_near_to_the_exact_one_as_the_librarys(length: int) -> None:
+    inputs = heads(length, torch.bfloat16)
+    exact = with_gradients(sdpa_attention_forward, [x.detach().double().requires_grad_() for x in inputs])
+    ours, theirs = (with_gradients(kernel, inputs) for kernel in (attention, sdpa_attention_forward))
+    for right, a, b in zip(exact, ours, theirs, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        error, allowed = ((x.double() - right).norm() / right.norm() for x in (a, b))
+        assert error < 0.01 and error < 2 * allowed
+
+
+def test_what_it_is_not_made_for_is_left_to_the_librarys_kernel() -> None:
+    seen = torch.ones(BATCH, 1, 5, 5, dtype=torch.bool).tril()
+    seen[0, :, 3:, 0] = False
+    cases = [
+        (heads(5, torch.float32), None),
+        (heads(LONGEST + 1, torch.bfloat16), None),
+        (heads(5, torch.bfloat16), seen),
+    ]
+    for inputs, mask in cases:
+        for a, b in zip(*(with_gradients(k, inputs, mask) for k in (attention, sdpa_attention_forward)), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_no_token_sees_the_future() -> None:
+    query, key, value = heads(9, torch.bfloat16)
+    before = attention(Module(), query, key, value, None, scaling=1.0)[0]
+    changed = value.detach().clone()
+    changed[:, :, 5:] = 100.0
+    after = attention(Module(), query, key, changed, None, scaling=1.0)[0]
+    assert torch.equal(before[:, :5], after[:, :5]) and not torch.equal(before[:, 5:], after[:, 5:])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_whole_model_is_that_of_peft_and_so_are_its_gradients(bias: bool) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, attention_bias=bias, tie_word_embeddings=True, attn_implementation=NAME,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).double()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    lora = LoraConfig(r=3, lora_alpha=9, lora_dropout=0.0, target_modules="all-linear")
+    theirs = get_peft_model(copy.deepcopy(model), lora)
+    for parameter in theirs.parameters():
+        if parameter.requires_grad:
+            parameter.data = torch.randn_like(parameter, dtype=torch.float64)
+    ours = copy.deepcopy(theirs)
+    for module in ours.modules():
+        if type(module) is PeftLinear:
+            module.__class__ = AdaptedLinear
+    assert sum(type(module) is AdaptedLinear for module in ours.modules()) == 14
+    ids = torch.randint(0, 40, (3, 11))
+    for one in (ours, theirs):
+        one(input_ids=ids).logits.tanh().sum().backward()
+    with torch.no_grad():
+        assert torch.allclose(ours(input_ids=ids).logits, theirs(input_ids=ids).logits, rtol=1e-12, atol=1e-12)
+        with ours.disable_adapter(), theirs.disable_adapter():
+            assert torch.equal(ours(input_ids=ids).logits, theirs(input_ids=ids).logits)
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert a.requires_grad == b.requires_grad
+        if a.requires_grad:
+            assert a.grad is not None and b.grad is not None
+            assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-12), name
+
+
+def test_a_second_adapter_is_left_to_peft() -> None:
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(5, 4))
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["0"], init_lora_weights=False))
+    model.add_adapter("second", LoraConfig(r=2, target_modules=["0"], init_lora_weights=False))
+    model.base_model.set_adapter(["default", "second"])
+    x = torch.randn(3, 5)
+    expected = model(x)
+    model.base_model.model[0].__class__ = AdaptedLinear
+    assert torch.equal(model(x), expected)
+
+
+def test_an_adapter_that_has_learned_nothing_changes_nothing() -> None:
+    """Bit for bit, or the KL to the reference would not begin at 0."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True, attn_implementation=NAME,
+    )  # fmt: skip
+    for dtype in (torch.float32, torch.bfloat16):
+        model = add_lora(LlamaForCausalLM(config).to(dtype), 4, 0)
+        ids = torch.randint(0, 40, (3, 11))
+        with torch.no_grad():
+            adapted = model(input_ids=ids).logits
+            with model.disable_adapter():
+                assert torch.equal(model(input_ids=ids).logits, adapted)
