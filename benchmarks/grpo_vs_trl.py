@@ -131,6 +131,8 @@ def main() -> None:
         run_trl(work, Turns())
     elif args.arm:
         run_regard(work, args.arm, Turns(), {"ppo.lora_layers": 0} if args.arm == "regard-all" else {})
+    elif args.run is None or args.trl is None:
+        parser.error("give a finished run, and --trl")
     else:
         groups = ["ppo.algorithm=grpo", f"ppo.group_size={GROUP}", "ppo.whiten_advantages=false"]
         ppo = prepare(args.run, work, args.steps, groups)["config"]["ppo"]

@@ -277,6 +277,8 @@ def main() -> None:
         else:
             run_regard(work, args.arm, Turns(), FULL if args.arm == "regard-full" else {})
         return
+    if args.run is None or args.trl is None:
+        parser.error("give a finished run, and --trl")
     task = prepare(args.run, work, None if args.gold else args.steps, args.set or [])
     ppo, arms = task["config"]["ppo"], args.arms.split(",")
     pythons = {arm: args.trl if arm.startswith("trl") else sys.executable for arm in arms}

@@ -184,6 +184,8 @@ def main() -> None:
     if args.arm:
         (run_trl if args.arm == "trl" else run_regard)(work, Turns())
         return
+    if args.trl is None:
+        parser.error("give --trl")
     prepare(work, args.model, args.steps)
     measured = take_turns(__file__, work, {"regard": sys.executable, "trl": args.trl}, args.steps)
     found = table(measured, PAIRS, "pairs")

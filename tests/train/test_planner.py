@@ -117,6 +117,34 @@ def test_doctor_plans_a_recipe() -> None:
     assert regard("doctor", "--set", "seed=1").returncode == 2
 
 
-def test_the_memory_of_this_machine_is_some_and_no_more_than_it_has() -> None:
-    total = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
-    assert 0.1 < memory_gb() <= total * 1024 / 1e9
+def test_processes_share_the_rows_and_not_the_weights() -> None:
+    config = load_recipe("tiny")
+    alone, shared = plan(config), plan(config, processes=2)
+    assert alone is not None and shared is not None
+    assert shared.gb["ppo"] < alone.gb["ppo"]
+    assert plan(changed_config(config, {"model.scratch.num_layers": 64}), processes=2) is not None
+
+
+def test_a_micro_batch_larger_than_the_batch_is_halved_from_the_batch() -> None:
+    config = load_recipe("tiny", ["sft.batch_size=512", "sft.micro_batch_size=100000", "sft.max_response_tokens=128"])
+    smaller = changed_config(config, {"sft.micro_batch_size": 256})
+    with pytest.raises(ConfigError, match=r"--set sft\.micro_batch_size=256,"):
+        refuse_what_does_not_fit(config, ["sft"], free_gb=needs(smaller) + 0.01)
+
+
+def test_memory_is_what_the_group_allows_and_files_at_hand_are_free(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("Name:\tpython\nVmRSS:\t  500000 kB\n")
+    (tmp_path / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:  4000000 kB\n")
+    whole = (500_000 + 4_000_000) * 1024 / 1e9
+    assert memory_gb(tmp_path, tmp_path) == pytest.approx(whole)
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 700000000\n")
+    (tmp_path / "memory.current").write_text("2000000000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_gb(tmp_path, tmp_path) == pytest.approx(whole)
+    (tmp_path / "memory.max").write_text("3000000000\n")
+    assert memory_gb(tmp_path, tmp_path) == pytest.approx(500_000 * 1024 / 1e9 + 3.0 - 2.0 + 0.7)
+
+
+def test_memory_is_known_where_there_is_no_proc(tmp_path: Path) -> None:
+    assert memory_gb(tmp_path / "none", tmp_path) > 0.1

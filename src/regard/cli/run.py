@@ -11,8 +11,10 @@ import typer
 
 from regard.cli.review import store
 from regard.config import RecipeConfig, load_recipe
+from regard.data.assets import ASSETS, fetch
 from regard.review import review as review_run
 from regard.runlog.reader import read_run
+from regard.train.planner import memory_gb, refuse_what_does_not_fit
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe, or path of a YAML file.")]
 Overrides = Annotated[
@@ -55,8 +57,14 @@ def _train(
     start_from: Path | None = None,
     sinks: tuple[str, ...] = (),
 ) -> None:
-    from regard.train.pipeline import run_recipe
+    from regard.train.pipeline import adoptable, run_recipe
 
+    if not resume:  # a run that was begun goes on as it was configured
+        stages = {only} if only else set(config.stages) - set(adoptable(start_from, config) if start_from else ())
+        if config.model.source in ASSETS and stages & {"sft", "rm"}:
+            fetch(config.model.source)
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        refuse_what_does_not_fit(config, stages, memory_gb() / processes, processes)
     path = out or Path("runs") / f"{config.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     summary = run_recipe(
         config, path, argv=sys.argv, resume=resume, only=only, start_from=start_from, sinks=sinks, quiet=as_json

@@ -4,14 +4,34 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
+from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
 from regard.models.sequences import is_plain
 
 
+def use_fast_products(model: Any) -> None:
+    """Change how the adapted layers of `model` compute, not what."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False  # peft would cast to float32 and multiply there, which is slower
+            for adapters in (module.lora_A, module.lora_B):
+                for linear in adapters.values():
+                    linear.__class__ = _AdapterWeight
+        if type(module) is PeftLinear:
+            module.__class__ = AdaptedLinear
+
+
+class _AdapterWeight(nn.Linear):
+    """A float32 weight that multiplies in the dtype of its input: only the weights need 24 bits, or small updates would
+    be rounded away."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight.to(input.dtype))
+
+
 class AdaptedLinear(PeftLinear):
-    """peft's layer, computed by `_Adapted` where it is plain. Adapters stay float32 whatever is multiplied in: only the
-    weights need 24 bits, or small updates would be rounded away."""
+    """peft's layer, computed by `_Adapted` where it is plain."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters or args or kwargs or not is_plain(self):
@@ -35,10 +55,11 @@ class _Adapted(torch.autograd.Function):
     ) -> Tensor:
         flat, a, b = x.reshape(-1, x.shape[-1]), inner.to(x.dtype), outer.to(x.dtype)
         low = nn.functional.linear(flat, a)
-        out = nn.functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scaling)
+        out = nn.functional.linear(x, weight, bias)
+        out.view(-1, out.shape[-1]).addmm_(low, b.T, alpha=scaling)
         ctx.save_for_backward(flat, low, weight, a, b)
         ctx.scaling, ctx.shape, ctx.dtypes = scaling, x.shape, (inner.dtype, outer.dtype)
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,4 +1,5 @@
 """Causal attention in bfloat16 for the short sequences of training, under a name of transformers' registry.
+For models whose attention is that and nothing else (`ONE_STREAM`).
 
 The library's fused kernel is made for long sequences; of some tens of tokens its backward pass is slow. Here queries
 that share a key are rows of one product, so no key is copied, and scores are float32, as in the fused kernel.
@@ -30,13 +31,12 @@ def attention(
     Returns:
         [B, L, H, W], and None for the weights.
     """
-    batch, heads, length, width = query.shape
-    groups = key.shape[1]
-    plain = attention_mask is None and key.shape[2] == length and settings.get("scaling") is not None
+    (batch, heads, length, width), groups = query.shape, key.shape[1]
+    plain = attention_mask is None and key.shape == value.shape == (batch, groups, length, width)
     if not plain or query.dtype is not torch.bfloat16 or not 1 < length <= LONGEST:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0], None
     rows = batch * groups
-    queries = (query.float() * settings["scaling"]).reshape(rows, -1, width)
+    queries = (query.float() * settings.get("scaling", width**-0.5)).reshape(rows, -1, width)
     scores = torch.bmm(queries, key.float().reshape(rows, length, width).mT).view(rows, -1, length, length)
     future = torch.full((length, length), -torch.inf).triu(1)
     weights = torch.softmax(scores + future, -1).to(value.dtype).view(rows, -1, length)

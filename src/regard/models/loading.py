@@ -24,6 +24,7 @@ from regard.data.assets import ASSETS, fetch
 from regard.errors import ConfigError
 from regard.models import attention
 from regard.models.checkpoints import replace_directory, whole_or_nothing
+from regard.models.sizes import ONE_STREAM
 
 hf_logging.set_verbosity_error()
 hf_logging.disable_progress_bar()
@@ -63,13 +64,15 @@ def load_causal(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
         model = AutoModelForCausalLM.from_pretrained(
-            where, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME
+            where, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:160]
         raise ConfigError(
             f"Model {source!r} cannot be loaded ({first}). Check the name or `regard data fetch`."
         ) from error
+    if model.config.model_type in ONE_STREAM:
+        model.set_attn_implementation(attention.NAME)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"Model {source!r} has a tokenizer without an EOS token. Choose a model that has one.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -148,14 +151,12 @@ def _linear_layers(model: Any, last_layers: int) -> list[str]:
 def _wrap(model: Any, config: Any) -> Any:
     from peft import get_peft_model
 
-    from regard.models.adapters import AdaptedLinear, PeftLinear
+    from regard.models.adapters import use_fast_products
 
     with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
         warnings.simplefilter("ignore", FutureWarning)
         wrapped = get_peft_model(model, config)
-    for module in wrapped.modules():
-        if type(module) is PeftLinear:
-            module.__class__ = AdaptedLinear
+    use_fast_products(wrapped)
     return wrapped
 
 

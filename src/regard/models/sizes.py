@@ -11,12 +11,10 @@ ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
 """Models of which block k needs nothing but the output of block k − 1: no scaled embeddings, no second stream."""
 
 
-LOGITS_ALIVE, MOST_TOKENS = 2**24, 1024
-
-
 def logits_chunk(vocabulary: int) -> int:
-    """Tokens whose logits are alive at once: so many that memory does not grow with the vocabulary."""
-    return max(1, min(MOST_TOKENS, LOGITS_ALIVE // vocabulary))
+    """Tokens whose logits are alive at once: 1,024, or fewer of more than 16,384 entries, so that memory stays the
+    same."""
+    return max(1, min(1024, 2**24 // vocabulary))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from regard.config import RecipeConfig, parse_config, value_at
-from regard.data.assets import ASSETS, fetch
+from regard.data.assets import fetch
 from regard.data.ratings import kept_means
 from regard.errors import ConfigError, RunLogError
 from regard.models.checkpoints import file_sha256, replace_directory, weights_sha256, whole_or_nothing
@@ -30,7 +30,6 @@ from regard.train.corpus import Corpus, ReviewPrompts
 from regard.train.distributed import start_world
 from regard.train.evaluate import run_eval, verdict
 from regard.train.kl_control import make_kl_controller
-from regard.train.planner import memory_gb, refuse_what_does_not_fit
 from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import run_reward_model
 from regard.train.seeds import derive, uniforms
@@ -77,11 +76,6 @@ def run_recipe(
             asked for before what it needs; `check_sinks` for a sink that cannot be made.
     """
     check_sinks(sinks)
-    if config.model.source in ASSETS:
-        fetch(config.model.source)
-    finished = {name for name, status in _statuses(out).items() if status == "done"}
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    refuse_what_does_not_fit(config, {only} if only else set(config.stages) - finished, memory_gb() / processes)
     world = start_world()
     if config.threads or world.size > 1:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
@@ -119,24 +113,35 @@ def adopt_stages(source: Path, config: RecipeConfig, run: RunWriter) -> list[str
     Raises:
         RunLogError: `source` is no run.
     """
-    old = read_run(source)
-    if not old.config:
-        raise RunLogError(f"{source} has no config.yaml, so what it did is not known. Give another run.")
-    before = parse_config(old.config, str(source / "config.yaml")).model_dump(mode="json")  # with keys that came later
-    new = config.model_dump(mode="json")
-    adopted: list[str] = []
-    for stage in [stage for stage in config.stages if stage in STAGE_READS]:
-        same = all(value_at(before, key) == value_at(new, key) for key in STAGE_READS[stage])
-        facts = old.run.get("stages", {}).get(stage, {})
-        if not same or facts.get("status") != "done":
-            break
+    adopted = adoptable(source, config)
+    for stage, facts in adopted.items():
         target = run.path / "stages" / stage
         with whole_or_nothing(target, target):
             shutil.copytree(source / "stages" / stage, target, ignore=shutil.ignore_patterns("checkpoints"))
         numbers = {key: facts.get(key) for key in ("seconds", "peak_memory_gb")}
         run.set_stage(stage, "done", **numbers, adopted_from=str(source.resolve()))
-        adopted.append(stage)
-    return adopted
+    return list(adopted)
+
+
+def adoptable(source: Path, config: RecipeConfig) -> dict[str, dict[str, Any]]:
+    """Stage before stage 4 ↦ what `source` says of it, up to the first that this configuration would do differently.
+
+    Raises:
+        RunLogError: `source` is no run.
+    """
+    old = read_run(source)
+    if not old.config:
+        raise RunLogError(f"{source} has no config.yaml, so what it did is not known. Give another run.")
+    before = parse_config(old.config, str(source / "config.yaml")).model_dump(mode="json")  # with keys that came later
+    new = config.model_dump(mode="json")
+    found: dict[str, dict[str, Any]] = {}
+    for stage in [stage for stage in config.stages if stage in STAGE_READS]:
+        same = all(value_at(before, key) == value_at(new, key) for key in STAGE_READS[stage])
+        facts = old.run.get("stages", {}).get(stage, {})
+        if not same or facts.get("status") != "done":
+            break
+        found[stage] = facts
+    return found
 
 
 def adopt_steps(source: Path, config: RecipeConfig, run: RunWriter, step: int) -> None:
@@ -371,12 +376,8 @@ def write_lineage(context: Context, before: dict[str, str], after: dict[str, str
 
 
 def _statuses(path: Path) -> dict[str, str]:
-    """Stage to status; nothing where there is no run yet."""
-    try:
-        stages = json.loads((path / "run.json").read_text(encoding="utf-8"))["stages"]
-        return {name: stage["status"] for name, stage in stages.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    return {name: stage["status"] for name, stage in run.get("stages", {}).items()}
 
 
 def _seconds(path: Path, stage: str) -> float:

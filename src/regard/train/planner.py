@@ -1,19 +1,21 @@
 """What a configuration will need before it is run: peak memory of each stage, and the time of a step of stage 4.
 
 Memory is counted, not measured: weights with their gradients and moments, what a forward pass keeps for its backward
-pass, logits, copies that are made for sampling and for saving. Time is the operations of an iteration
-(`models/sizes.py`) over the machine's measured rate. The constants below were measured; how far off a plan is stands in
-docs/experiments.md and is measured again by `benchmarks/planner.py`.
+pass, logits, copies that are made for sampling and for saving. Not planned are evaluation, which needs no more than
+stage 4, and the reward model on the user's own comparisons, whose lengths are not known before they are read. Time is
+the operations of an iteration (`models/sizes.py`) over the machine's measured rate. The constants below were measured;
+how far off a plan is stands in docs/experiments.md and is measured again by `benchmarks/planner.py`.
 """
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regard.config import ModelConfig, RecipeConfig, changed_config, value_at
+from regard.config import ModelConfig, RecipeConfig, changed_config
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
 from regard.models.sizes import Phases, Sizes, logits_chunk
@@ -49,16 +51,16 @@ class Plan:
         return max(self.gb.values())
 
 
-def plan(config: RecipeConfig, gflops: float | None = None) -> Plan | None:
-    """The cost of `config`; None where the sizes of its model are not known here.
+def plan(config: RecipeConfig, gflops: float | None = None, processes: int = 1) -> Plan | None:
+    """The cost of `config` for each of so many processes; None where the sizes of its model are not known here.
 
     Args:
-        gflops: what this machine makes of a product of large matrices in the configuration's dtype.
+        gflops: what all processes together make of a product of large matrices in the configuration's dtype.
     """
     sizes = sizes_for(config.model)
     if sizes is None:
         return None
-    gb = {stage: PROCESS_GB + SPARE * count / 1e9 for stage, count in _bytes(config, sizes)}
+    gb = {stage: PROCESS_GB + SPARE * count / 1e9 for stage, count in _bytes(config, sizes, processes)}
     return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops))
 
 
@@ -89,48 +91,54 @@ def kept_bytes(sizes: Sizes, dtype: str, rank: int, length: int) -> float:
     return 16 * sizes.intermediate + 32 * sizes.hidden + 8 * sizes.keys
 
 
-def _bytes(config: RecipeConfig, sizes: Sizes) -> Iterator[tuple[str, float]]:
-    """(stage, bytes that it allocates at its worst moment)."""
-    model, sft, rm, ppo = config.model, config.sft, config.rm, config.ppo
+def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple[str, float]]:
+    """(stage, bytes that a process allocates at its worst moment)."""
+    model, sft, ppo = config.model, config.sft, config.ppo
     rank, size = model.lora_rank, 2 if model.dtype == "bfloat16" else 4
     prompt, plain = config.data.prompt_tokens[1], size * sizes.weights
     # A saved model is read again in float32 where adapters are merged into it, and turned into the bytes of a file.
     saved = 8 * sizes.weights if rank else 4 * sizes.weights
 
+    def rows(at_once: int, batch: int) -> int:
+        return min(at_once, -(-batch // processes))
+
     def logits(tokens: float) -> float:
         return LOGITS_COPIES * 4 * min(logits_chunk(sizes.vocabulary), tokens) * sizes.vocabulary
 
     def trained(layers: int = sizes.layers) -> float:
-        """Weights with gradients and moments."""
-        return plain + 16 * layers * sizes.adapters(rank) if rank else 16 * sizes.weights
+        """Weights with gradients and moments, and the gradients in one piece where processes add them up."""
+        each = 16 if processes == 1 else 20
+        return plain + each * layers * sizes.adapters(rank) if rank else each * sizes.weights
 
-    def kept(rows: float, length: int, layers: int = sizes.layers) -> float:
-        return rows * length * layers * kept_bytes(sizes, model.dtype, rank, length)
+    def kept(number: float, length: int, layers: int = sizes.layers) -> float:
+        return number * length * layers * kept_bytes(sizes, model.dtype, rank, length)
 
     if model.source == "scratch":
-        rows = min(config.pretrain.micro_batch_size, config.pretrain.batch_size)
-        tokens = rows * config.pretrain.sequence_tokens
+        settings = config.pretrain
+        tokens = rows(settings.micro_batch_size, settings.batch_size) * settings.sequence_tokens
         whole = tokens * sizes.layers * kept_bytes(sizes, "float32", 0, 0)  # no adapters yet
         yield "pretrain", 16 * sizes.weights + max(4 * sizes.weights, whole + logits(tokens))
-    rows = min(sft.micro_batch_size, sft.batch_size)
-    answered = rows * sft.max_response_tokens
-    yield "sft", trained() + max(saved, kept(rows, prompt + sft.max_response_tokens) + logits(answered))
-    ratings = config.data.comparisons in ASSETS
-    group, tokens = (TEXTS_PER_GROUP, TOKENS_PER_TEXT) if ratings else (2, rm.max_text_tokens)
-    texts = min(rm.batch_size * group, max(group, rm.micro_batch_size))  # a group is never split
-    yield "rm", trained() + max(saved, kept(texts, tokens))
-    adapted = ppo.lora_layers or sizes.layers
-    rows = min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
-    width = prompt + ppo.max_response_tokens
+    number = rows(sft.micro_batch_size, sft.batch_size)
+    length = prompt + sft.max_response_tokens
+    yield "sft", trained() + max(saved, kept(number, length) + logits(number * sft.max_response_tokens))
+    if config.data.comparisons in ASSETS:
+        texts = TEXTS_PER_GROUP * rows(max(1, config.rm.micro_batch_size // TEXTS_PER_GROUP), config.rm.batch_size)
+        yield "rm", trained() + max(saved, kept(texts, TOKENS_PER_TEXT))
+    adapted, width = ppo.lora_layers or sizes.layers, prompt + ppo.max_response_tokens
+    own = rows(ppo.batch_size, ppo.batch_size)
+    number = rows(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
     bodies = 2 if ppo.value_model == "separate" else 1
     reference = 0 if rank else plain  # adapters switched off
     models = bodies * trained(adapted) + reference + plain
     trunk = ppo.batch_size * width * sizes.hidden * size if adapted < sizes.layers else 0
     packed = size * sizes.layers * sizes.block
-    update = bodies * kept(rows, width, adapted) + logits(rows * ppo.max_response_tokens)
+    answered = number * ppo.max_response_tokens
+    update = bodies * kept(number, width, adapted) + logits(answered)
+    if ppo.entropy_coef > 0:  # its gradient needs all logits at once
+        update += 3 * 4 * answered * sizes.vocabulary
     # Small arrays come from the heap, and what sampling and scoring leave there is not given back before the update.
-    cache = size * sizes.layers * 2 * sizes.keys * ppo.batch_size * width
-    scoring = size * 3 * sizes.intermediate * min(ppo.micro_batch_size, ppo.batch_size) * width
+    cache = size * sizes.layers * 2 * sizes.keys * own * width
+    scoring = size * 3 * sizes.intermediate * rows(ppo.micro_batch_size, ppo.batch_size) * width
     yield "ppo", JUDGES_GB * 1e9 + models + trunk + cache + scoring + max(packed, update)
 
 
@@ -157,52 +165,56 @@ def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float) -> float:
     return calls * CALL_SECONDS + sum(needed[phase] / share for phase, share in SHARES.items()) / gflops / 1e9
 
 
-def memory_gb() -> float:
-    """What this process may have: what the machine has available, and what its control group allows if that is less."""
+def memory_gb(proc: Path = Path("/proc"), group: Path = Path("/sys/fs/cgroup")) -> float:
+    """What this process may have in all: what it has, what the machine has available, or what its control group still
+    allows if that is less. Files that the system only keeps at hand count as available."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        group = Path("/sys/fs/cgroup")
-        most = (group / "memory.max").read_text(encoding="ascii").strip()
-        if most != "max":
-            free = min(free, int(most) - int((group / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError, StopIteration):  # no Linux, or no limit
-        pass
+    with suppress(OSError, ValueError, KeyError):  # no Linux
+        own = _numbers(proc / "self" / "status")["VmRSS"] * 1024
+        free = own + _numbers(proc / "meminfo")["MemAvailable"] * 1024
+        with suppress(OSError, ValueError, KeyError):  # no limit, which is the word "max"
+            most, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+            free = min(free, own + most - used + _numbers(group / "memory.stat")["inactive_file"])
     return free / 1e9
 
 
-def refuse_what_does_not_fit(config: RecipeConfig, stages: Collection[str], free_gb: float) -> None:
+def _numbers(path: Path) -> dict[str, int]:
+    """Word ↦ the number after it, of each line that has one."""
+    rows = (line.replace(":", " ").split() for line in path.read_text(encoding="utf-8").splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def refuse_what_does_not_fit(config: RecipeConfig, stages: Collection[str], free_gb: float, processes: int = 1) -> None:
     """
     Args:
         stages: those that are to be run.
+        free_gb: for each process.
     Raises:
         ConfigError: the plan needs more than `free_gb` by more than it is off; it names the smallest change that fits.
     """
-    needed = _worst(config, stages)
-    if needed is None or needed[1] <= (1 + OFF) * free_gb:
+
+    def worst(changes: Mapping[str, Any]) -> tuple[float, str]:
+        """How much the stage needs that needs most, and which it is."""
+        known = plan(changed_config(config, changes), processes=processes)
+        return max(
+            ((gb, stage) for stage, gb in (known.gb if known else {}).items() if stage in stages), default=(0, "")
+        )
+
+    gb, stage = worst({})
+    if gb <= (1 + OFF) * free_gb:
         return
-    stage, gb = needed
     says = f"This run needs about {gb:.1f} GB in stage {stage}, and {free_gb:.1f} GB are free."
-    for changes in _smaller(config, stages):
-        _, smaller = _worst(changed_config(config, changes), stages) or ("", gb)
+    for changes in _smaller(config, worst):
+        smaller = worst(changes)[0]
         if smaller <= free_gb:
             words = " ".join(f"--set {key}={value}" for key, value in changes.items())
             raise ConfigError(f"{says} Type {words}, which needs about {smaller:.1f} GB.")
     raise ConfigError(f"{says} No smaller micro-batch, shared value or adapter fits. Choose a smaller model.")
 
 
-def _worst(config: RecipeConfig, stages: Collection[str]) -> tuple[str, float] | None:
-    """The stage that needs most, and how much; None where nothing is known."""
-    known = plan(config)
-    return max(
-        ((stage, gb) for stage, gb in (known.gb if known else {}).items() if stage in stages),
-        key=lambda one: one[1],
-        default=None,
-    )
-
-
-def _smaller(config: RecipeConfig, stages: Collection[str]) -> Iterator[Mapping[str, Any]]:
+def _smaller(
+    config: RecipeConfig, worst: Callable[[Mapping[str, Any]], tuple[float, str]]
+) -> Iterator[Mapping[str, Any]]:
     """Changes that save memory, the smallest first: what changes no result, then what changes the method. It is always
     the micro-batch of the stage that needs most that is halved, while that helps, so a stage that fits is left as it
     is."""
@@ -215,12 +227,12 @@ def _smaller(config: RecipeConfig, stages: Collection[str]) -> Iterator[Mapping[
     for changes in methods:
         if changes:
             yield changes
-        worst = _worst(changed_config(config, changes), stages)
-        while worst is not None:
-            key = f"{worst[0]}.micro_batch_size"
-            rows = value_at(changed_config(config, changes).model_dump(), key)
-            changes = changes | {key: max(1, rows // 2)}
-            before, worst = worst, _worst(changed_config(config, changes), stages)
-            if worst is None or worst[1] >= before[1]:
+        gb, stage = worst(changes)
+        while stage:
+            section = getattr(changed_config(config, changes), stage)
+            rows = min(section.micro_batch_size, section.batch_size) if stage != "rm" else section.micro_batch_size
+            changes = changes | {f"{stage}.micro_batch_size": max(1, rows // 2)}
+            before, (gb, stage) = gb, worst(changes)
+            if gb >= before:
                 break
             yield changes
