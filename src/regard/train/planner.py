@@ -22,6 +22,9 @@ from regard.models.sizes import Phases, Sizes, logits_chunk
 
 PROCESS_GB, JUDGES_GB = 0.75, 0.07
 """Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
+BFLOAT16_GB = {"sft": 0.1, "rm": 1.5, "ppo": 2.1}
+"""What a process that has come to this stage in bfloat16 holds beside what is counted here, measured in one run of
+movie-sentiment. It grows with the number of shapes that were multiplied: probably kernels that oneDNN keeps."""
 SPARE = 1.08
 """Bytes that the allocator holds per byte that is asked for."""
 LOGITS_COPIES = 4
@@ -30,8 +33,9 @@ SHORT = 128
 """Tokens, as in `models.attention`."""
 OFF = 0.15
 """By how much a plan of memory may be off, of what was measured."""
-TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 33
-"""Of the fetched ratings: a group of comparisons is a block of so many texts."""
+TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 45
+"""Of the fetched ratings: a group of comparisons is a block of so many texts. Tokens are those of the largest blocks,
+padding included (mean 37, at most 47 a text)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ def plan(config: RecipeConfig, gflops: float | None = None, processes: int = 1) 
     sizes = sizes_for(config.model)
     if sizes is None:
         return None
-    gb = {stage: PROCESS_GB + SPARE * count / 1e9 for stage, count in _bytes(config, sizes, processes)}
+    beside = BFLOAT16_GB if config.model.dtype == "bfloat16" else {}
+    gb = {
+        stage: PROCESS_GB + beside.get(stage, 0.0) + SPARE * count / 1e9
+        for stage, count in _bytes(config, sizes, processes)
+    }
     return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops))
 
 
