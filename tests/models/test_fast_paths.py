@@ -18,8 +18,9 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from regard.models.adapters import AdaptedLinear, use_fast_products
-from regard.models.attention import LONGEST, NAME, attention
+from regard.models.attention import NAME, attention
 from regard.models.loading import add_lora, load_causal
+from regard.models.sizes import SHORT
 
 BATCH, HEADS, GROUPS, WIDTH = 3, 6, 2, 8
 
@@ -42,7 +43,7 @@ def with_gradients(kernel, inputs: list[Tensor], mask: Tensor | None = None) -> 
     return [out.detach(), *gradients]
 
 
-@pytest.mark.parametrize("length", [2, 7, 40, LONGEST])
+@pytest.mark.parametrize("length", [2, 7, 40, SHORT])
 def test_attention_is_as_near_to_the_exact_one_as_the_librarys(length: int) -> None:
     inputs = heads(length, torch.bfloat16)
     exact = with_gradients(sdpa_attention_forward, [x.detach().double().requires_grad_() for x in inputs])
@@ -58,7 +59,7 @@ def test_what_it_is_not_made_for_is_left_to_the_librarys_kernel() -> None:
     seen[0, :, 3:, 0] = False
     cases = [
         (heads(5, torch.float32), None),
-        (heads(LONGEST + 1, torch.bfloat16), None),
+        (heads(SHORT + 1, torch.bfloat16), None),
         (heads(5, torch.bfloat16), seen),
     ]
     for inputs, mask in cases:

@@ -15,9 +15,9 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from regard.models.sizes import SHORT
+
 NAME = "regard"
-LONGEST = 128
-"""Tokens of a sequence; the weights of all pairs are kept for the backward pass."""
 
 
 def attention(
@@ -33,7 +33,7 @@ def attention(
     """
     (batch, heads, length, width), groups = query.shape, key.shape[1]
     plain = attention_mask is None and key.shape == value.shape == (batch, groups, length, width)
-    if not plain or query.dtype is not torch.bfloat16 or not 1 < length <= LONGEST:
+    if not plain or query.dtype is not torch.bfloat16 or not 1 < length <= SHORT:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0], None
     rows = batch * groups
     queries = (query.float() * settings.get("scaling", width**-0.5)).reshape(rows, -1, width)

@@ -11,6 +11,10 @@ ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
 """Models of which block k needs nothing but the output of block k − 1: no scaled embeddings, no second stream."""
 
 
+SHORT = 128
+"""Tokens of a sequence up to which attention in bfloat16 is our own, and keeps the weights of all pairs."""
+
+
 def logits_chunk(vocabulary: int) -> int:
     """Tokens whose logits are alive at once: 1,024, or fewer of more than 16,384 entries, so that memory stays the
     same."""

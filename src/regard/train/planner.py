@@ -3,8 +3,9 @@
 Memory is counted, not measured: weights with their gradients and moments, what a forward pass keeps for its backward
 pass, logits, copies that are made for sampling and for saving. Not planned are evaluation, which needs no more than
 stage 4, and the reward model on the user's own comparisons, whose lengths are not known before they are read. Time is
-the operations of an iteration (`models/sizes.py`) over the machine's measured rate. The constants below were measured;
-how far off a plan is stands in docs/experiments.md and is measured again by `benchmarks/planner.py`.
+the operations of an iteration (`models/sizes.py`) over the machine's measured rate. The constants of memory were
+measured, and how far off they are stands in docs/experiments.md; those of time are guesses that `benchmarks/planner.py`
+has yet to test.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 from regard.config import ModelConfig, RecipeConfig, changed_config
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
-from regard.models.sizes import Phases, Sizes, logits_chunk
+from regard.models.sizes import SHORT, Phases, Sizes, logits_chunk
 
 PROCESS_GB, JUDGES_GB = 0.75, 0.07
 """Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
@@ -29,8 +30,6 @@ SPARE = 1.08
 """Bytes that the allocator holds per byte that is asked for."""
 LOGITS_COPIES = 4
 """Arrays of the size of the logits that are alive at once: they, their exponentials, gradients."""
-SHORT = 128
-"""Tokens, as in `models.attention`."""
 OFF = 0.15
 """By how much a plan of memory may be off, of what was measured."""
 TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 45
