@@ -36,7 +36,7 @@ def scratch(hidden: int, layers: int, heads: int, vocabulary: int = 4096) -> lis
 
 
 LONG = [*scratch(384, 4, 8), "ppo.max_response_tokens=128"]
-FULL = ["model.lora_rank=0", "model.dtype=float32", "ppo.lora_layers=0"]
+FULL = ["model.lora_rank=0", "ppo.lora_layers=0", "ppo.micro_batch_size=8"]
 CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "tiny": ("tiny", []),
     "twice as wide and deep": ("tiny", scratch(384, 4, 8)),

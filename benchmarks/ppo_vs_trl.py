@@ -80,7 +80,6 @@ def run_regard(work: Path, arm: str, turns: Turns, changes: Mapping[str, Any]) -
 
 FULL: dict[str, Any] = {
     "model.lora_rank": 0,
-    "model.dtype": "float32",
     "ppo.lora_layers": 0,
     "ppo.value_model": "separate",
     "ppo.learning_rate": FULL_LEARNING_RATE,

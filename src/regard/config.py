@@ -42,8 +42,8 @@ class ModelConfig(_Section):
     scratch: ScratchConfig = Field(default_factory=ScratchConfig, description="used when source is 'scratch'")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="of frozen weights and activations; trained weights stay float32 under LoRA. 'auto' becomes "
-        "bfloat16 under LoRA on a processor that multiplies it, else float32",
+        description="of weights and activations in a forward pass; what is trained is stepped in float32 and rounded. "
+        "'auto' becomes bfloat16 for a model from elsewhere on a processor that multiplies it, else float32",
     )
     lora_rank: int = Field(
         default=0, ge=0, description="rank of the LoRA adapters on all linear layers; 0 trains every weight"
@@ -54,15 +54,9 @@ class ModelConfig(_Section):
     def _resolve_auto(cls, values: Any) -> Any:
         """At once, so that the record says what the run did and a resume on another machine is compared with it."""
         if isinstance(values, dict) and values.get("dtype") == "auto":
-            fast = bool(values.get("lora_rank")) and multiplies_bfloat16()
+            fast = values.get("source", "scratch") != "scratch" and multiplies_bfloat16()
             return values | {"dtype": "bfloat16" if fast else "float32"}
         return values
-
-    @model_validator(mode="after")
-    def _bfloat16_needs_lora(self) -> "ModelConfig":
-        if self.dtype == "bfloat16" and self.lora_rank == 0:
-            raise ValueError("dtype bfloat16 needs lora_rank > 0: small updates vanish when they are rounded to 8 bits")
-        return self
 
 
 class DataConfig(_Section):

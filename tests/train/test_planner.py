@@ -51,7 +51,7 @@ def kept_by_torch(model: LlamaForCausalLM) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-@pytest.mark.parametrize(("dtype", "rank"), [("float32", 0), ("float32", 16), ("bfloat16", 16)])
+@pytest.mark.parametrize(("dtype", "rank"), [("float32", 0), ("float32", 16), ("bfloat16", 0), ("bfloat16", 16)])
 def test_what_a_block_keeps_is_what_torch_keeps(dtype: str, rank: int) -> None:
     two, four = (model_of(layers, getattr(torch, dtype), rank) for layers in (2, 4))
     by_torch = (kept_by_torch(four) - kept_by_torch(two)) / 2 / (ROWS * LENGTH)

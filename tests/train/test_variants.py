@@ -13,6 +13,7 @@ VARIANTS = {
     "adapters on one backbone": ["model.lora_rank=2", "ppo.learning_rate=0.01"],
     "adapters on the last block": ["model.lora_rank=2", "ppo.lora_layers=1", "ppo.learning_rate=0.01"],
     "bfloat16 backbone": ["model.lora_rank=2", "model.dtype=bfloat16", "ppo.learning_rate=0.01"],
+    "every weight in bfloat16": ["model.dtype=bfloat16", "ppo.value_model=separate"],
     "a2c, adaptive KL, temperature": [
         *("ppo.algorithm=a2c", "ppo.epochs=1", "ppo.kl_target=0.5", "ppo.temperature=0.8"),
         *("ppo.kl_horizon=50", "ppo.entropy_coef=0.01"),
@@ -22,7 +23,7 @@ VARIANTS = {
 }
 
 
-SLOW = {"bfloat16 backbone"}  # a processor without bfloat16 puts each product together
+SLOW = {"bfloat16 backbone", "every weight in bfloat16"}  # a processor without bfloat16 puts each product together
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ class Fused:
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.blocks = [_Block(block) for block in self.body.layers]
-        self.head = language_head(model)
+        self.head = _packed(language_head(model).detach())
 
     def start(self, ids: Tensor, attention: Tensor) -> Tensor:
         batch, length = ids.shape
@@ -132,7 +132,8 @@ class Fused:
             hidden = hidden + block.attention_out(seen)
             gate, up = block.mlp_in(block.norm_mlp(hidden)).chunk(2, -1)
             hidden = hidden + block.mlp_out(block.act(gate) * up)
-        return output_logits(self.body.norm(hidden[:, -1]), self.head)
+        hidden = self.body.norm(hidden[:, -1])
+        return _times(hidden, self.head) if self.head.is_mkldnn else output_logits(hidden, self.head)
 
     def _attend(self, projected: Tensor, cos: Tensor, sin: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
         """[B, N, H + 2G, W] queries, keys and values of N new tokens ↦ [B, N, H·W]; keys and values join `kept`."""

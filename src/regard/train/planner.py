@@ -114,8 +114,10 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
 
     def trained(layers: int = sizes.layers) -> float:
         """Weights with gradients and moments, and the gradients in one piece where processes add them up."""
-        each = 16 if processes == 1 else 20
-        return plain + each * layers * sizes.adapters(rank) if rank else each * sizes.weights
+        each = 16 if processes == 1 else 20  # weights in float32, or masters of those in bfloat16
+        if rank:
+            return plain + each * layers * sizes.adapters(rank)
+        return each * sizes.weights + (plain if model.dtype == "bfloat16" else 0)
 
     def kept(number: float, length: int, layers: int = sizes.layers) -> float:
         return number * length * layers * kept_bytes(sizes, model.dtype, rank, length)

@@ -186,7 +186,7 @@ def run_ppo(
         world,
         value_parameters=policy.value_parameters(),
     )
-    saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, config.steps)
+    saver = Saver(log, parameters, update, world, config.checkpoint_every, config.keep_every, config.steps)
     done = saver.resume()
     hashes = {name: part.sha256() for name, part in frozen.items()}
     if done:

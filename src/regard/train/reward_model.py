@@ -64,7 +64,7 @@ def run_reward_model(context: Context, corpus: Corpus) -> None:
     source = str(context.final("pretrain")) if settings.source == "scratch" else resolve_source(settings.source)
     body, tokenizer = load_causal(source, getattr(torch, settings.dtype))
     if config.body == "random":
-        body = build_scratch(settings.scratch, tokenizer, derive(seed, "rm", "init")).eval()
+        body = build_scratch(settings.scratch, tokenizer, derive(seed, "rm", "init")).eval().to(body.dtype)
     if settings.lora_rank:
         body = add_lora(body, settings.lora_rank, derive(seed, "rm", "lora"))
     reward_model = RewardModel(body, tokenizer, config.max_text_tokens)
@@ -96,7 +96,7 @@ def train_reward_model(context: Context, reward_model: RewardModel, data: Reward
         config.max_grad_norm,
         world,
     )
-    saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, steps)
+    saver = Saver(log, parameters, update, world, config.checkpoint_every, config.keep_every, steps)
     done = saver.resume()
     dev = [pair for pair in _first_pairs(_by_group(data.dev), DEV_PAIRS) if pair.p_chosen != 0.5]
     eighths = {max(1, steps * k // 8) for k in range(1, 9)}

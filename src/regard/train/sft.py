@@ -38,6 +38,7 @@ def run_pretrain(context: Context, corpus: Corpus) -> None:
     texts = [review.text for review in corpus.reviews.sft[:TOKENIZER_REVIEWS]]
     tokenizer = train_tokenizer(texts, context.config.model.scratch.vocab_size)
     model = build_scratch(context.config.model.scratch, tokenizer, derive(context.config.seed, "init"))
+    model = model.to(getattr(torch, context.config.model.dtype))
     examples = corpus.windows(tokenizer, config.sequence_tokens, config.steps * config.batch_size)
     train_on_examples(context, "pretrain", config, model, tokenizer.pad_token_id, examples, held_out=[])
     if context.world.rank == 0:
@@ -78,7 +79,7 @@ def train_on_examples(
     update = GradientStep(
         [{"params": list(parameters.values()), "lr": config.learning_rate}], config.max_grad_norm, world
     )
-    saver = Saver(log, parameters, update.optimizer, world, config.checkpoint_every, config.keep_every, config.steps)
+    saver = Saver(log, parameters, update, world, config.checkpoint_every, config.keep_every, config.steps)
     done = saver.resume()
     if done == 0 and held_out:
         log.log(0, {"loss/sft_eval/mean": _held_out_loss(model, held_out, pad_id, config.micro_batch_size)})
