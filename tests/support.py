@@ -14,6 +14,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 MICRO = [
+    "model.dtype=float32",  # the same on every processor
     "model.scratch.vocab_size=600",
     "model.scratch.hidden_size=32",
     "model.scratch.num_layers=2",

@@ -43,7 +43,7 @@ class ModelConfig(_Section):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="of weights and activations in a forward pass; what is trained is stepped in float32 and rounded. "
-        "'auto' becomes bfloat16 for a model from elsewhere on a processor that multiplies it, else float32",
+        "'auto' becomes bfloat16 on a processor that multiplies it, else float32",
     )
     lora_rank: int = Field(
         default=0, ge=0, description="rank of the LoRA adapters on all linear layers; 0 trains every weight"
@@ -54,8 +54,7 @@ class ModelConfig(_Section):
     def _resolve_auto(cls, values: Any) -> Any:
         """At once, so that the record says what the run did and a resume on another machine is compared with it."""
         if isinstance(values, dict) and values.get("dtype") == "auto":
-            fast = values.get("source", "scratch") != "scratch" and multiplies_bfloat16()
-            return values | {"dtype": "bfloat16" if fast else "float32"}
+            return values | {"dtype": "bfloat16" if multiplies_bfloat16() else "float32"}
         return values
 
 

@@ -104,6 +104,7 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
         torch.manual_seed(seed)
         return LlamaForCausalLM(
             LlamaConfig(
+                attn_implementation=attention.NAME,
                 vocab_size=len(tokenizer),
                 hidden_size=config.hidden_size,
                 intermediate_size=config.hidden_size * 8 // 3 // 8 * 8,

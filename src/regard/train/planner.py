@@ -112,12 +112,13 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     def logits(tokens: float) -> float:
         return LOGITS_COPIES * 4 * min(logits_chunk(sizes.vocabulary), tokens) * sizes.vocabulary
 
+    # Weights in float32, or masters of those in bfloat16, with gradients and moments; the gradients once more in one
+    # piece where processes add them up.
+    each = 16 if processes == 1 else 20
+    every_weight = each * sizes.weights + (plain if model.dtype == "bfloat16" else 0)
+
     def trained(layers: int = sizes.layers) -> float:
-        """Weights with gradients and moments, and the gradients in one piece where processes add them up."""
-        each = 16 if processes == 1 else 20  # weights in float32, or masters of those in bfloat16
-        if rank:
-            return plain + each * layers * sizes.adapters(rank)
-        return each * sizes.weights + (plain if model.dtype == "bfloat16" else 0)
+        return plain + each * layers * sizes.adapters(rank) if rank else every_weight
 
     def kept(number: float, length: int, layers: int = sizes.layers) -> float:
         return number * length * layers * kept_bytes(sizes, model.dtype, rank, length)
@@ -125,8 +126,8 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     if model.source == "scratch":
         settings = config.pretrain
         tokens = rows(settings.micro_batch_size, settings.batch_size) * settings.sequence_tokens
-        whole = tokens * sizes.layers * kept_bytes(sizes, "float32", 0, 0)  # no adapters yet
-        yield "pretrain", 16 * sizes.weights + max(4 * sizes.weights, whole + logits(tokens))
+        whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0, settings.sequence_tokens)
+        yield "pretrain", every_weight + max(4 * sizes.weights, whole + logits(tokens))
     number = rows(sft.micro_batch_size, sft.batch_size)
     length = prompt + sft.max_response_tokens
     yield "sft", trained() + max(saved, kept(number, length) + logits(number * sft.max_response_tokens))
