@@ -35,17 +35,18 @@ def scratch(hidden: int, layers: int, heads: int, vocabulary: int = 4096) -> lis
     ]
 
 
+PLAIN = "model.dtype=float32"
 LONG = [*scratch(384, 4, 8), "ppo.max_response_tokens=128"]
 FULL = ["model.lora_rank=0", "ppo.lora_layers=0", "ppo.micro_batch_size=8"]
 CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "tiny": ("tiny", []),
-    "twice as wide and deep": ("tiny", scratch(384, 4, 8)),
+    "twice as wide and deep": ("tiny", [PLAIN, *scratch(384, 4, 8)]),
     "four times as wide": ("tiny", scratch(768, 4, 8)),
     "wide, deep, large vocabulary": ("tiny", scratch(512, 8, 8, 16384)),
-    "large batch at once": ("tiny", [*scratch(384, 4, 8), "ppo.batch_size=256", "ppo.micro_batch_size=256"]),
-    "value model of its own": ("tiny", [*scratch(768, 4, 8), "ppo.value_model=separate"]),
+    "large batch at once": ("tiny", [PLAIN, *scratch(384, 4, 8), "ppo.batch_size=256", "ppo.micro_batch_size=256"]),
+    "value model of its own": ("tiny", [PLAIN, *scratch(768, 4, 8), "ppo.value_model=separate"]),
     "adapters": ("tiny", [*scratch(768, 4, 8), "model.lora_rank=16"]),
-    "long answers": ("tiny", LONG),
+    "long answers": ("tiny", [PLAIN, *LONG]),
     "long answers in small pieces": ("tiny", [*LONG, "ppo.micro_batch_size=8"]),
     "movie-sentiment": ("movie-sentiment", []),
     "movie-sentiment, every block": ("movie-sentiment", ["ppo.lora_layers=0"]),

@@ -1,19 +1,21 @@
 """The reward model beside TRL's RewardTrainer (1.16.0): seconds and memory of the same pairs.
 
 Both train adapters of every block of the same model to rank the same pairs of rated texts in the same order, and take
-turns (`turns.py`). Every text is in one pair only. That is the worst case for us: in the recipe the pairs of a group
-share their texts, each of which we score once and TRL once a pair.
+turns (`turns.py`). The pairs of a group share their texts, each of which we score once and TRL once a pair: `--texts 2`
+has every text in one pair only, the worst case for us, 4 is what UltraFeedback has, and in the recipe a group has 30.
 
     (environment as for grpo_vs_trl.py)
-    .venv/bin/python benchmarks/reward_vs_trl.py --trl .trl/bin/python --work WORK [--steps 8] [--model smollm2-135m]
+    .venv/bin/python benchmarks/reward_vs_trl.py --trl .trl/bin/python --work WORK [--steps 8] [--texts 4]
 
-Prints seconds of each step of 32 pairs, pairs a second, peak memory, tokens and loss of a step, and the ratio turn by
+Prints seconds of each step of 30 pairs, pairs a second, peak memory, tokens and loss of a step, and the ratio turn by
 turn. The first loss is that of a model that does not know (log 2) for both, and the losses agree as long as the
 adapters, which begin differently, have not learned much.
 """
 
 import argparse
+import itertools
 import json
+import math
 import os
 import random
 import sys
@@ -23,16 +25,16 @@ from typing import Any
 
 from turns import Turns, compare, table, take_turns
 
-PAIRS = 32
-"""Of a step."""
+PAIRS = 30
+"""Of a step: 30 groups of 2 texts, 10 of 3, 5 of 4, 3 of 5 or 2 of 6."""
 
 
-def configuration(model: str, steps: int) -> Any:
+def configuration(model: str, steps: int, texts: int) -> Any:
     from regard.config import load_recipe
 
     settings = {
         "model.source": model,
-        "rm.batch_size": PAIRS,
+        "rm.batch_size": PAIRS // math.comb(texts, 2),
         "rm.micro_batch_size": 2 * PAIRS,
         "rm.steps": steps + 1,  # the last scores the test pairs too, so it is not measured
         "rm.warmup_steps": 1,
@@ -55,15 +57,17 @@ def run_regard(work: Path, turns: Turns) -> None:
     from regard.train.stage import Context
 
     task = json.loads((work / "task.json").read_text())
-    config = configuration(task["model"], task["steps"])
+    config = configuration(task["model"], task["steps"], task["texts"])
     pairs = [
         Comparison("", chosen, rejected, 1.0, 1, 0, (), None, str(index), "ratings")
-        for index, (chosen, rejected) in enumerate(task["pairs"])
+        for index, group in enumerate(task["groups"])
+        for chosen, rejected in group
     ]
     body, tokenizer = load_causal(task["model"], getattr(torch, config.model.dtype))
     body = add_lora(body, config.model.lora_rank, derive(config.seed, "rm", "lora"))
     reward_model = RewardModel(body, tokenizer, config.rm.max_text_tokens)
-    tokens = sum(map(len, reward_model.encode([text for pair in task["pairs"] for text in pair]))) / len(pairs)
+    distinct = [text for group in task["groups"] for text in {text for pair in group for text in pair}]
+    tokens = sum(map(len, reward_model.encode(distinct))) / len(pairs)
     out = work / "regard"
     run = RunWriter(out, config=config.model_dump(mode="json"), seed=config.seed, argv=sys.argv, resume=False, rank=0)
 
@@ -141,23 +145,26 @@ def run_trl(work: Path, turns: Turns) -> None:
     trainer.train()
 
 
-def prepare(work: Path, model: str, steps: int) -> None:
-    """Pairs of rated texts, every text in one of them, and the order in which both sides take them."""
+def prepare(work: Path, model: str, steps: int, texts: int) -> None:
+    """Groups of rated texts with all their pairs, every text in one group, and the order in which both sides take
+    them."""
     from regard.data.assets import fetch
     from regard.data.ratings import load_movie_ratings
     from regard.models.loading import resolve_source
     from regard.train.seeds import batch_rows
 
-    config = configuration(model, steps)
+    config = configuration(model, steps, texts)
     rng = random.Random(config.seed)
-    pairs: list[list[str]] = []
+    groups: list[list[tuple[str, str]]] = []
     for block in load_movie_ratings(fetch("movie-ratings")):
         rated = list(zip(block.texts, block.ratings.mean(1).tolist(), strict=True))
         rng.shuffle(rated)
-        for a, b in zip(rated[::2], rated[1::2], strict=False):
-            if a[1] != b[1]:
-                pairs.append([one[0] for one in sorted((a, b), key=lambda one: -one[1])])
-    rows = [row for step in range(steps + 1) for row in batch_rows(step, PAIRS, len(pairs), config.seed, "rm")]
+        for start in range(0, len(rated) - texts + 1, texts):
+            best_first = sorted(rated[start : start + texts], key=lambda one: -one[1])
+            if len({rating for _, rating in best_first}) == texts:
+                groups.append(list(itertools.combinations([text for text, _ in best_first], 2)))
+    size = config.rm.batch_size
+    rows = [row for step in range(steps + 1) for row in batch_rows(step, size, len(groups), config.seed, "rm")]
     task = {
         "model": model,
         "path": resolve_source(model),
@@ -165,8 +172,9 @@ def prepare(work: Path, model: str, steps: int) -> None:
         "rm": config.rm.model_dump(mode="json"),
         "lora_rank": config.model.lora_rank,
         "dtype": config.model.dtype,
-        "pairs": pairs,
-        "ordered": [pairs[row] for row in rows],
+        "texts": texts,
+        "groups": groups,
+        "ordered": [pair for row in rows for pair in groups[row]],
     }
     work.mkdir(parents=True)
     (work / "task.json").write_text(json.dumps(task))
@@ -177,6 +185,7 @@ def main() -> None:
     parser.add_argument("--trl", help="python of the environment with TRL 1.16.0")
     parser.add_argument("--work", type=Path, required=True, help="a new directory")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--texts", type=int, choices=(2, 3, 4, 5, 6), default=4, help="of a group")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -186,11 +195,17 @@ def main() -> None:
         return
     if args.trl is None:
         parser.error("give --trl")
-    prepare(work, args.model, args.steps)
+    prepare(work, args.model, args.steps, args.texts)
     measured = take_turns(__file__, work, {"regard": sys.executable, "trl": args.trl}, args.steps)
     found = table(measured, PAIRS, "pairs")
     losses = {arm: [round(row["loss"], 3) for row in rows] for arm, rows in measured.items()}
-    result = {"pairs": PAIRS, "steps": args.steps, "arms": found, "losses": losses} | compare(found, "regard", "trl")
+    result = {
+        "pairs": PAIRS,
+        "texts of a group": args.texts,
+        "steps": args.steps,
+        "arms": found,
+        "losses": losses,
+    } | compare(found, "regard", "trl")
     print(json.dumps(result, indent=1))
 
 

@@ -109,7 +109,7 @@ def test_a_run_that_cannot_fit_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_doctor_plans_a_recipe() -> None:
-    printed = regard("doctor", "--recipe", "tiny").stdout
+    printed = regard("doctor", "--recipe", "tiny", "--set", "model.dtype=float32").stdout
     assert "tiny: about 1.0 GB at most" in printed
     assert "an iteration of stage 4 takes about" in printed
     refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
@@ -126,7 +126,8 @@ def test_processes_share_the_rows_and_not_the_weights() -> None:
 
 
 def test_a_micro_batch_larger_than_the_batch_is_halved_from_the_batch() -> None:
-    config = load_recipe("tiny", ["sft.batch_size=512", "sft.micro_batch_size=100000", "sft.max_response_tokens=128"])
+    settings = {"model.dtype": "float32", "sft.batch_size": 512, "sft.micro_batch_size": 100_000}
+    config = changed_config(load_recipe("tiny", ["sft.max_response_tokens=128"]), settings)
     smaller = changed_config(config, {"sft.micro_batch_size": 256})
     with pytest.raises(ConfigError, match=r"--set sft\.micro_batch_size=256,"):
         refuse_what_does_not_fit(config, ["sft"], free_gb=needs(smaller) + 0.01)
