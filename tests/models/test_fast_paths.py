@@ -18,8 +18,9 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from regard.models.adapters import AdaptedLinear, use_fast_products
-from regard.models.attention import NAME, attention
+from regard.models.attention import NAME, TOGETHER, attention
 from regard.models.loading import add_lora, load_causal
+from regard.models.sequences import last_hidden, transformer_body
 from regard.models.sizes import SHORT
 
 BATCH, HEADS, GROUPS, WIDTH = 3, 6, 2, 8
@@ -166,3 +167,39 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing() -> None:
             adapted = model(input_ids=ids).logits
             with model.disable_adapter():
                 assert torch.equal(model(input_ids=ids).logits, adapted)
+
+
+@pytest.mark.parametrize("number", [1, TOGETHER, 2 * TOGETHER + 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_sequences_that_share_a_row_are_what_each_is_alone(number: int, dtype: torch.dtype) -> None:
+    """In float64 to its last digits, values and gradients; in bfloat16 as near to that as one at a time."""
+    torch.manual_seed(number)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, attn_implementation=NAME, initializer_range=0.2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).to(dtype)
+    sequences = [torch.randint(0, 50, (length,)).tolist() for length in torch.randint(1, 30, (number,)).tolist()]
+    direction = torch.randn(number, 48, dtype=torch.float64)
+
+    def results(model: LlamaForCausalLM, *, together: bool) -> list[Tensor]:
+        if together:
+            out = last_hidden(model, sequences, pad_id=0)
+        else:
+            body = transformer_body(model)
+            out = torch.cat([body(torch.tensor([one]), use_cache=False).last_hidden_state[:, -1] for one in sequences])
+        return [out, *torch.autograd.grad((out * direction).sum(), list(model.model.parameters()))]
+
+    exact = results(copy.deepcopy(model).double(), together=False)
+    for right, a, b in zip(exact, results(model, together=True), results(model, together=False), strict=True):
+        error, allowed = ((x.double() - right).norm() / right.norm() for x in (a, b))
+        assert error < (1e-12 if dtype is torch.float64 else min(0.05, 2 * allowed + 0.005))
+
+
+def test_packing_ends_with_its_block() -> None:
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+                                         num_attention_heads=2, attn_implementation=NAME))  # fmt: skip
+    ids = torch.tensor([[1, 2, 3, 4]])
+    before = model(ids).logits
+    last_hidden(model, [[1, 2], [3]], pad_id=0)
+    assert torch.equal(model(ids).logits, before)

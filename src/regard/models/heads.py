@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.models.checkpoints import replace_directory, whole_or_nothing
 from regard.models.loading import load_causal, save_causal
-from regard.models.sequences import transformer_body
+from regard.models.sequences import last_hidden
 
 HEAD_FILE = "reward_head.safetensors.head"
 """Safetensors by content; the ending keeps it apart from the body's weights, which loaders find by theirs."""
@@ -30,8 +30,8 @@ class ScalarHead(nn.Module):
         return self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
 
 
-TEXTS_PER_PASS = 15
-"""Half a block of ratings: fewer waste the matrix units, more compute padding, since lengths vary fourfold."""
+TEXTS_PER_PASS = 30
+"""A block of ratings."""
 
 
 class RewardModel(nn.Module):
@@ -60,24 +60,17 @@ class RewardModel(nn.Module):
         return self.scores_of(self.encode(texts), texts_per_pass)
 
     def scores_of(self, encoded: list[list[int]], texts_per_pass: int = TEXTS_PER_PASS) -> Tensor:
-        """`raw_scores` of token ids. Texts of similar length share a forward pass, so that little padding is
-        computed."""
+        """`raw_scores` of token ids. Texts of similar length share a forward pass, so that attention computes little
+        padding."""
         order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+        pad = self.tokenizer.pad_token_id
         scores = [
-            self._forward([encoded[i] for i in order[start : start + texts_per_pass]])
+            self.head(last_hidden(self.model, [encoded[i] for i in order[start : start + texts_per_pass]], pad))
             for start in range(0, len(order), texts_per_pass)
         ]
         place = torch.empty(len(order), dtype=torch.long)
         place[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
         return torch.cat(scores)[place]
-
-    def _forward(self, encoded: list[list[int]]) -> Tensor:
-        ids = torch.full((len(encoded), max(map(len, encoded))), self.tokenizer.pad_token_id)
-        for row, tokens in enumerate(encoded):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-        hidden = transformer_body(self.model)(input_ids=ids, use_cache=False).last_hidden_state
-        last = torch.tensor([len(tokens) - 1 for tokens in encoded])
-        return self.head(hidden[torch.arange(len(encoded)), last])
 
     @torch.no_grad()
     def score(self, prompts: list[str], responses: list[str], micro_batch_size: int = 64) -> list[float]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from regard.models import attention
 from regard.models.sizes import ONE_STREAM, logits_chunk
 from regard.ops import chunked_logprobs
 
@@ -121,6 +122,23 @@ def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
             hidden = body(inputs_embeds=batch.trunk, use_cache=False).last_hidden_state
     index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, index)
+
+
+def last_hidden(model: Any, sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """[B, D] hidden state of the last token of each sequence, without padding where the model's attention allows it."""
+    body = transformer_body(model)
+    lengths = [len(sequence) for sequence in sequences]
+    if body.config._attn_implementation == attention.NAME:
+        ids = torch.tensor([[token for sequence in sequences for token in sequence]])
+        positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0)
+        with attention.packed(lengths):
+            hidden = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        return hidden[0, torch.tensor(lengths).cumsum(0) - 1]
+    ids = torch.full((len(sequences), max(lengths)), pad_id)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+    hidden = body(input_ids=ids, use_cache=False).last_hidden_state
+    return hidden[torch.arange(len(sequences)), torch.tensor(lengths) - 1]
 
 
 class TokenScores(NamedTuple):
