@@ -39,17 +39,17 @@ class _Places(NamedTuple):
     padded: Tensor
     """The token at each place of all batches, or N."""
     packed: Tensor
-    """[N] the place of each token."""
+    """[N] the place of each token, or one beyond the last."""
 
 
 _PLACES: ContextVar[_Places | None] = ContextVar("places", default=None)
 
 
 @contextmanager
-def packed(lengths: Sequence[int]) -> Iterator[None]:
-    """Inside, a batch of one row is so many sequences one after another, which do not see each other. Neighbours
-    should be of similar length."""
-    total, begun = sum(lengths), 0
+def packed(lengths: Sequence[int], total: int) -> Iterator[None]:
+    """Inside, a batch of one row of `total` tokens is so many sequences one after another, which do not see each other,
+    and tokens that are none's. Neighbours should be of similar length."""
+    begun = 0
     shapes: list[tuple[int, int]] = []
     batches: list[Tensor] = []
     for start in range(0, len(lengths), TOGETHER):
@@ -61,7 +61,9 @@ def packed(lengths: Sequence[int]) -> Iterator[None]:
             begun += length
         batches.append(padded.flatten())
     flat = torch.cat(batches)
-    token = _PLACES.set(_Places(shapes, flat, (flat < total).nonzero().squeeze(1)))
+    places = torch.full((total,), len(flat))  # of a token that is none's: beyond the last
+    places[:begun] = (flat < total).nonzero().squeeze(1)
+    token = _PLACES.set(_Places(shapes, flat, places))
     try:
         yield
     finally:

@@ -124,14 +124,19 @@ def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
     return hidden.gather(1, index)
 
 
+ROW_STEP = 32
+"""A row of packed sequences has a multiple of so many tokens: a product of a new shape costs a kernel of its own."""
+
+
 def last_hidden(model: Any, sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     """[B, D] hidden state of the last token of each sequence, without padding where the model's attention allows it."""
     body = transformer_body(model)
     lengths = [len(sequence) for sequence in sequences]
     if body.config._attn_implementation == attention.NAME:
-        ids = torch.tensor([[token for sequence in sequences for token in sequence]])
-        positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0)
-        with attention.packed(lengths):
+        fill = -sum(lengths) % ROW_STEP
+        ids = torch.tensor([[*(token for sequence in sequences for token in sequence), *[pad_id] * fill]])
+        positions = torch.tensor([[*(place for length in lengths for place in range(length)), *[0] * fill]])
+        with attention.packed(lengths, ids.shape[1]):
             hidden = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
         return hidden[0, torch.tensor(lengths).cumsum(0) - 1]
     ids = torch.full((len(sequences), max(lengths)), pad_id)

@@ -32,9 +32,9 @@ LOGITS_COPIES = 4
 """Arrays of the size of the logits that are alive at once: they, their exponentials, gradients."""
 OFF = 0.15
 """By how much a plan of memory may be off, of what was measured."""
-TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 45
-"""Of the fetched ratings: a group of comparisons is a block of so many texts. Tokens are those of the largest blocks,
-padding included (mean 37, at most 47 a text)."""
+TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 32
+"""Of the fetched ratings: a group of comparisons is a block of so many texts. Tokens are those of the largest block
+(mean 26 a text)."""
 
 
 @dataclass(frozen=True)
