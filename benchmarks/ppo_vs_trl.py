@@ -83,6 +83,7 @@ FULL: dict[str, Any] = {
     "ppo.lora_layers": 0,
     "ppo.value_model": "separate",
     "ppo.learning_rate": FULL_LEARNING_RATE,
+    "ppo.checkpoint_every": 1000,  # 3 GB each, and TRL writes none here; the last iteration has the only one
 }
 
 
