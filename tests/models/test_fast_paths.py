@@ -14,6 +14,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -203,3 +205,15 @@ def test_packing_ends_with_its_block() -> None:
     before = model(ids).logits
     last_hidden(model, [[1, 2], [3]], pad_id=0)
     assert torch.equal(model(ids).logits, before)
+
+
+def test_a_window_shorter_than_a_sequence_is_not_packed() -> None:
+    torch.manual_seed(0)
+    settings = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.5}  # fmt: skip
+    model = MistralForCausalLM(MistralConfig(**settings, sliding_window=3, attn_implementation=NAME)).double()
+    oracle = MistralForCausalLM(MistralConfig(**settings, sliding_window=3, attn_implementation="eager")).double()
+    oracle.load_state_dict(model.state_dict())
+    sequences = [[1, 2, 3, 4, 5, 6, 7], [8, 1]]
+    expected = torch.cat([oracle.model(torch.tensor([one])).last_hidden_state[:, -1] for one in sequences])
+    assert torch.allclose(last_hidden(model, sequences, pad_id=0), expected, rtol=0, atol=1e-6)

@@ -132,7 +132,8 @@ def last_hidden(model: Any, sequences: Sequence[Sequence[int]], pad_id: int) -> 
     """[B, D] hidden state of the last token of each sequence, without padding where the model's attention allows it."""
     body = transformer_body(model)
     lengths = [len(sequence) for sequence in sequences]
-    if body.config._attn_implementation == attention.NAME:
+    window = getattr(body.config, "sliding_window", None) or max(lengths)  # which `packed` does not look at
+    if body.config._attn_implementation == attention.NAME and max(lengths) <= window:
         fill = -sum(lengths) % ROW_STEP
         ids = torch.tensor([[*(token for sequence in sequences for token in sequence), *[pad_id] * fill]])
         positions = torch.tensor([[*(place for length in lengths for place in range(length)), *[0] * fill]])
