@@ -3,9 +3,8 @@
 Memory is counted, not measured: weights with their gradients and moments, what a forward pass keeps for its backward
 pass, logits, copies that are made for sampling and for saving. Not planned are evaluation, which needs no more than
 stage 4, and the reward model on the user's own comparisons, whose lengths are not known before they are read. Time is
-the operations of an iteration (`models/sizes.py`) over the machine's measured rate. The constants of memory were
-measured, and how far off they are stands in docs/experiments.md; those of time are guesses that `benchmarks/planner.py`
-has yet to test.
+the operations of an iteration (`models/sizes.py`) over the machine's measured rate, for responses of nearly the most
+tokens. The constants were measured by `benchmarks/planner.py`, and how far off they are stands in docs/experiments.md.
 """
 
 import json
@@ -21,11 +20,11 @@ from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
 from regard.models.sizes import SHORT, Phases, Sizes, logits_chunk
 
-PROCESS_GB, JUDGES_GB = 0.75, 0.07
+PROCESS_GB, JUDGES_GB = 1.1, 0.07
 """Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
-BFLOAT16_GB = {"sft": 0.1, "rm": 1.5, "ppo": 2.1}
-"""What a process that has come to this stage in bfloat16 holds beside what is counted here, measured in one run of
-movie-sentiment. It grows with the number of shapes that were multiplied: probably kernels that oneDNN keeps."""
+BFLOAT16_GB = {"ppo": 0.35}
+"""What a process that has come to this stage in bfloat16 holds beside what is counted here. It grows with the number of
+shapes that were multiplied: kernels that oneDNN keeps are a part of it."""
 SPARE = 1.08
 """Bytes that the allocator holds per byte that is asked for."""
 LOGITS_COPIES = 4
@@ -152,8 +151,10 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     yield "ppo", JUDGES_GB * 1e9 + models + trunk + cache + scoring + max(packed, update)
 
 
-SHARES = {"rollout": 0.4, "score": 0.6, "update": 0.6}
+SHARES = {"rollout": 0.4, "score": 0.6, "update": 0.55}
 """Of the machine's rate, in the products of each phase."""
+ITERATION_SECONDS = 0.35
+"""Of an iteration beside its passes: judges, batches, metrics, a checkpoint."""
 CALL_SECONDS = 0.4e-3
 """What a call of a block costs beside its products."""
 FULL = 0.95
@@ -172,7 +173,11 @@ def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float) -> float:
     passes = ppo.batch_size / min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
     calls = ppo.max_response_tokens * sizes.layers
     calls += passes * (3 * sizes.layers + 3 * ppo.epochs * bodies * adapted)
-    return calls * CALL_SECONDS + sum(needed[phase] / share for phase, share in SHARES.items()) / gflops / 1e9
+    return (
+        ITERATION_SECONDS
+        + calls * CALL_SECONDS
+        + sum(needed[phase] / share for phase, share in SHARES.items()) / gflops / 1e9
+    )
 
 
 def memory_gb(proc: Path = Path("/proc"), group: Path = Path("/sys/fs/cgroup")) -> float:
