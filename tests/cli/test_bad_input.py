@@ -53,7 +53,6 @@ def test_unknown_key_suggests_the_near_one(tmp_path: Path) -> None:
         ("ppo.kl_coef=-1", "ppo.kl_coef"),
         ("ppo.batch_size=7", "num_minibatches"),
         ("ppo.top_p=0.9", "top_p"),
-        ("model.dtype=bfloat16", "lora_rank"),
         ("seed=one", "seed"),
         ("ppo.clip_range", "="),
     ],
