@@ -113,10 +113,10 @@ def attention(
         strict=True,
     )
     width = query.shape[-1]
-    seen = [
-        _attend(module, *(x.view(*shape, -1, width).transpose(1, 2) for x in batch), None, **settings).flatten(2)
-        for shape, batch in zip(places.shapes, batches, strict=True)
-    ]
+    seen: list[Tensor] = []
+    for shape, batch in zip(places.shapes, batches, strict=True):
+        some_query, some_key, some_value = (x.view(*shape, -1, width).transpose(1, 2) for x in batch)
+        seen.append(_attend(module, some_query, some_key, some_value, None, **settings).flatten(2))
     flat = torch.cat([x.flatten(0, 1) for x in seen])
     return _Moved.apply(flat, places.packed, places.padded).view(1, -1, query.shape[1], width), None
 

@@ -102,9 +102,8 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
     """A small Llama with random weights drawn from `seed` alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(
+        model = LlamaForCausalLM(
             LlamaConfig(
-                attn_implementation=attention.NAME,
                 vocab_size=len(tokenizer),
                 hidden_size=config.hidden_size,
                 intermediate_size=config.hidden_size * 8 // 3 // 8 * 8,
@@ -118,6 +117,8 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
                 bos_token_id=None,
             )
         )
+    model.set_attn_implementation(attention.NAME)
+    return model
 
 
 def add_lora(model: Any, rank: int, seed: int, last_layers: int = 0) -> Any:
