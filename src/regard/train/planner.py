@@ -22,9 +22,10 @@ from regard.models.sizes import SHORT, Phases, Sizes, logits_chunk
 
 PROCESS_GB, JUDGES_GB = 1.1, 0.07
 """Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
-BFLOAT16_GB = {"ppo": 0.35}
-"""What a process that has come to this stage in bfloat16 holds beside what is counted here. It grows with the number of
-shapes that were multiplied: kernels that oneDNN keeps are a part of it."""
+BFLOAT16_GB = {"rm": 0.5, "ppo": 1.1}
+"""What a process that has come to this stage in bfloat16 holds beside what is counted here, in whole runs of both
+recipes; in a few steps it is less. It grows with the number of shapes that were multiplied: kernels that oneDNN keeps
+are a part of it."""
 SPARE = 1.08
 """Bytes that the allocator holds per byte that is asked for."""
 LOGITS_COPIES = 4

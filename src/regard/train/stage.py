@@ -160,7 +160,7 @@ class Saver:
 def be_deterministic() -> None:
     """Only operations that give the same bits again."""
     torch.use_deterministic_algorithms(True)
-    # To betray a read of what was never written, every new array would be filled: a twentieth of the time of an update.
+    # To betray a read of what was never written, every new array would be filled.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
