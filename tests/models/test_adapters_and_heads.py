@@ -13,7 +13,6 @@ from regard.models.loading import add_lora, build_scratch, merged, save_causal, 
 from regard.models.sequences import (
     frozen_blocks,
     make_batch,
-    put_trunk,
     response_hidden,
     response_logprobs,
     with_trunk,
@@ -76,18 +75,18 @@ def test_what_the_frozen_blocks_computed_once_gives_the_same_logprobs_and_gradie
     assert frozen_blocks(model) == 1
     batch = make_batch([[5, 6, 7], [8]], [[9, 10], [11, 12, 13]], 0)
     once = with_trunk(model, batch)
-    assert once.trunk is not None and not once.trunk.requires_grad
-    # Kept row by row without padding and put together again, as stage 4 does between its epochs.
-    kept = put_trunk(batch, [once.trunk[0, :5].clone(), once.trunk[1, :4].clone()])
+    assert once.trunk is not None and not any(states.requires_grad for states in once.trunk)
+    # Row by row and put together in another order, as stage 4 does between its epochs.
+    turned = make_batch([[8], [5, 6, 7]], [[11, 12, 13], [9, 10]], 0)._replace(trunk=once.trunk[::-1])
     found = []
-    for given in (batch, once, kept):
+    for given, order in ((batch, [0, 1]), (once, [0, 1]), (turned, [1, 0])):
         model.zero_grad()
         logprobs = response_logprobs(model, response_hidden(model, given), given).logprobs
         logprobs.sum().backward()
         grads = [p.grad.clone() for p in model.parameters() if p.requires_grad]
         with torch.no_grad(), model.disable_adapter():
             reference = response_logprobs(model, response_hidden(model, given), given).logprobs
-        found.append([logprobs.detach(), reference, *grads])
+        found.append([logprobs.detach()[order], reference[order], *grads])
     assert (found[0][0] - found[0][1]).abs().max() > 1e-3, "the adapters must matter for this to say anything"
     for other in found[1:]:
         for got, want in zip(other, found[0], strict=True):

@@ -22,7 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from regard.models.adapters import AdaptedLinear, use_fast_products
 from regard.models.attention import NAME, TOGETHER, attention
 from regard.models.loading import add_lora, load_causal
-from regard.models.sequences import last_hidden, transformer_body
+from regard.models.sequences import last_hidden, make_batch, response_hidden, transformer_body
 from regard.models.sizes import SHORT
 
 BATCH, HEADS, GROUPS, WIDTH = 3, 6, 2, 8
@@ -186,7 +186,7 @@ def test_sequences_that_share_a_row_are_what_each_is_alone(number: int, dtype: t
 
     def results(model: LlamaForCausalLM, *, together: bool) -> list[Tensor]:
         if together:
-            out = last_hidden(model, sequences, pad_id=0)
+            out = last_hidden(model, sequences)
         else:
             body = transformer_body(model)
             out = torch.cat([body(torch.tensor([one]), use_cache=False).last_hidden_state[:, -1] for one in sequences])
@@ -198,12 +198,31 @@ def test_sequences_that_share_a_row_are_what_each_is_alone(number: int, dtype: t
         assert error < (1e-12 if dtype is torch.float64 else min(0.05, 2 * allowed + 0.005))
 
 
+@pytest.mark.parametrize("longest", [3, SHORT + 5])
+@pytest.mark.parametrize("packs", [True, False])
+def test_states_before_a_response_are_those_of_the_model_alone(packs: bool, longest: int) -> None:
+    """With the kernel that packs and with one that does not, of sequences that are short and longer than its own."""
+    torch.manual_seed(longest)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=50, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, attn_implementation=NAME if packs else "sdpa", initializer_range=0.2,
+    )).double()  # fmt: skip
+    prompts = [torch.randint(0, 50, (length,)).tolist() for length in (longest, 1, 4)]
+    responses = [torch.randint(0, 50, (length,)).tolist() for length in (2, 7, 0)]
+    batch = make_batch(prompts, responses, 0)
+    hidden = response_hidden(model, batch)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        alone = model.model(torch.tensor([prompt + response]), use_cache=False).last_hidden_state[0]
+        before = alone[len(prompt) - 1 : len(alone) - 1] if response else alone[:0]
+        assert torch.allclose(hidden[row, : len(response)], before, rtol=1e-9, atol=1e-9)
+
+
 def test_packing_ends_with_its_block() -> None:
     model = LlamaForCausalLM(LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
                                          num_attention_heads=2, attn_implementation=NAME))  # fmt: skip
     ids = torch.tensor([[1, 2, 3, 4]])
     before = model(ids).logits
-    last_hidden(model, [[1, 2], [3]], pad_id=0)
+    last_hidden(model, [[1, 2], [3]])
     assert torch.equal(model(ids).logits, before)
 
 
@@ -216,4 +235,4 @@ def test_a_window_shorter_than_a_sequence_is_not_packed() -> None:
     oracle.load_state_dict(model.state_dict())
     sequences = [[1, 2, 3, 4, 5, 6, 7], [8, 1]]
     expected = torch.cat([oracle.model(torch.tensor([one])).last_hidden_state[:, -1] for one in sequences])
-    assert torch.allclose(last_hidden(model, sequences, pad_id=0), expected, rtol=0, atol=1e-6)
+    assert torch.allclose(last_hidden(model, sequences), expected, rtol=0, atol=1e-6)

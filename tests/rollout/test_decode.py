@@ -14,7 +14,7 @@ from regard.rollout.decode import Decoder, Fused, Modular, decoder_for, fusible
 SHAPE = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "pad_token_id": 0,
          "initializer_range": 0.3}  # fmt: skip
 PROMPTS = [[3, 4], [5, 6, 7, 8, 9], [10], [2, 3, 4, 5]]
-ROOM = 6
+ROOM = 14
 
 
 def llama(heads: int = 4, groups: int = 2, **more: Any) -> Any:
@@ -42,7 +42,7 @@ def logits(decoder: Decoder) -> Tensor:
     out.append(decoder.step(torch.tensor([7, 8, 9, 11]))[[0, 2, 3]])
     decoder.keep(torch.tensor([0, 2, 3]))
     for step in range(ROOM - 1):
-        out.append(decoder.step(torch.tensor([step + 2, 20 - step, 3 * step + 4])))
+        out.append(decoder.step(torch.tensor([step + 2, 20 - step, 3 * step % 40])))
     return torch.stack(out)
 
 

@@ -66,8 +66,8 @@ def test_sampled_logprobs_equal_those_of_a_plain_forward_pass(model: LlamaForCau
 
 
 def test_a_response_does_not_depend_on_the_rows_beside_it(model: LlamaForCausalLM) -> None:
-    prompts = [[3, 4], [5, 6, 7, 8, 9], [10], [2, 3, 4, 5], [7, 7], [8], [3, 4], [10], [3, 4]]  # some are a group's
-    uniforms = torch.rand((9, 20), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    prompts = [[3, 4], [5, 6, 7, 8, 9], [10], [2, 3, 4, 5], [7, 7], [8], [3, 4], [10], [3, 4]] * 4  # groups
+    uniforms = torch.rand((36, 20), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     generator = PolicyGenerator(model, pad_id=PAD, eos_id=EOS)
     together = generator.generate(prompts, uniforms)
     alone = [generator.generate([p], uniforms[i : i + 1]) for i, p in enumerate(prompts)]

@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from regard.models.sizes import SHORT
+from regard.models.sizes import FEW, SHORT, filled
 
 NAME = "regard"
 
@@ -54,7 +54,7 @@ def packed(lengths: Sequence[int], total: int) -> Iterator[None]:
     batches: list[Tensor] = []
     for start in range(0, len(lengths), TOGETHER):
         some = lengths[start : start + TOGETHER]
-        shapes.append((len(some), max(some)))
+        shapes.append((len(some), filled(max(some), FEW)))
         padded = torch.full(shapes[-1], total)
         for row, length in enumerate(some):
             padded[row, :length] = torch.arange(begun, begun + length)

@@ -63,9 +63,8 @@ class RewardModel(nn.Module):
         """`raw_scores` of token ids. Texts of similar length share a forward pass, so that attention computes little
         padding."""
         order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
-        pad = self.tokenizer.pad_token_id
         scores = [
-            self.head(last_hidden(self.model, [encoded[i] for i in order[start : start + texts_per_pass]], pad))
+            self.head(last_hidden(self.model, [encoded[i] for i in order[start : start + texts_per_pass]]))
             for start in range(0, len(order), texts_per_pass)
         ]
         place = torch.empty(len(order), dtype=torch.long)

@@ -1,18 +1,20 @@
 """Prompts and responses as one right-padded batch, and the forward passes every stage shares.
 
-Right padding with causal attention needs no attention mask: a real token never looks at what stands to its right, so
-padding cannot change a score. (Generation, where new tokens come on the right, pads on the left: rollout/generator.py.)
+A forward pass computes no padding where the model's attention allows it (`attention.packed`). Elsewhere it is on the
+right, which with causal attention needs no mask: a real token never looks at what stands to its right, so padding
+cannot change a score. (Generation, where new tokens come on the right, pads on the left: rollout/generator.py.)
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from regard.models import attention
-from regard.models.sizes import ONE_STREAM, logits_chunk
+from regard.models.sizes import MANY, ONE_STREAM, filled, logits_chunk
 from regard.ops import chunked_logprobs
 
 
@@ -27,17 +29,20 @@ class SequenceBatch(NamedTuple):
     """[B, T] True on response tokens, EOS included."""
     positions: Tensor
     """[B, T] where in input_ids the state before each response token lies."""
-    trunk: Tensor | None = None
-    """[B, L, D] hidden states above the frozen first blocks, from `with_trunk`; forward passes then begin there."""
+    lengths: list[int]
+    """Tokens of each row of input_ids that are no padding."""
+    trunk: list[Tensor] | None = None
+    """[length, D] per row, hidden states above the frozen first blocks, from `with_trunk`; forward passes then begin
+    there."""
 
 
 def make_batch(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> SequenceBatch:
     """Raises ValueError if a prompt is empty: the first response token would have no state to be predicted from."""
     if any(len(p) == 0 for p in prompts):
         raise ValueError("every prompt needs at least one token")
-    longest = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     width = max(1, max(len(r) for r in responses))
-    input_ids = torch.full((len(prompts), longest), pad_id)
+    input_ids = torch.full((len(prompts), max(lengths)), pad_id)
     tokens = torch.full((len(prompts), width), pad_id)
     mask = torch.zeros((len(prompts), width), dtype=torch.bool)
     positions = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -47,7 +52,7 @@ def make_batch(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[in
         tokens[row, : len(response)] = joined[len(prompt) :]
         mask[row, : len(response)] = True
         positions[row, : len(response)] = torch.arange(len(prompt) - 1, len(joined) - 1)
-    return SequenceBatch(input_ids, tokens, mask, positions)
+    return SequenceBatch(input_ids, tokens, mask, positions, lengths)
 
 
 def transformer_body(model: Any) -> Any:
@@ -92,59 +97,61 @@ def _only(body: Any, blocks: slice, norm: nn.Module) -> Iterator[None]:
         body.layers, body.norm = whole
 
 
+def _states(model: Any, rows: Sequence[Tensor], blocks: slice | None = None) -> Tensor:
+    """[N, D] hidden states of all N tokens of sequences, one after another.
+
+    Args:
+        rows: [length] token ids of each sequence, or [length, D] states that blocks before these left of it.
+        blocks: all, if not said; the last norm goes with the last block.
+    """
+    body, lengths = transformer_body(model), [len(row) for row in rows]
+    part = nullcontext() if blocks is None else _only(body, blocks, nn.Identity() if blocks.stop else body.norm)
+    name = "inputs_embeds" if rows[0].is_floating_point() else "input_ids"
+    window = getattr(body.config, "sliding_window", None) or max(lengths)  # which `packed` does not look at
+    with part:
+        if body.config._attn_implementation == attention.NAME and max(lengths) <= window:
+            row = _filled(torch.cat(list(rows))).unsqueeze(0)
+            places = _filled(torch.cat([torch.arange(length) for length in lengths])).unsqueeze(0)
+            with attention.packed(lengths, row.shape[1]):
+                out = body(**{name: row}, position_ids=places, use_cache=False).last_hidden_state
+            return out[0, : sum(lengths)]
+        out = body(**{name: pad_sequence(list(rows), batch_first=True)}, use_cache=False).last_hidden_state
+    return out[torch.arange(out.shape[1]) < torch.tensor(lengths).unsqueeze(1)]
+
+
+def _filled(x: Tensor) -> Tensor:
+    """[N, …] with zeros after it."""
+    return torch.cat([x, x.new_zeros((filled(len(x), MANY) - len(x), *x.shape[1:]))])
+
+
 @torch.no_grad()
 def with_trunk(model: Any, batch: SequenceBatch) -> SequenceBatch:
     """The batch with what the frozen first blocks make of it, or as it is if there are none."""
     count = frozen_blocks(model)
     if count == 0:
         return batch
-    body = transformer_body(model)
-    with _only(body, slice(0, count), nn.Identity()):
-        return batch._replace(trunk=body(input_ids=batch.input_ids, use_cache=False).last_hidden_state)
+    return batch._replace(trunk=list(_states(model, _ids(batch), slice(0, count)).split(batch.lengths)))
 
 
-def put_trunk(batch: SequenceBatch, rows: Sequence[Tensor]) -> SequenceBatch:
-    """The batch with kept trunk states, one [length, D] a row."""
-    trunk = rows[0].new_zeros((*batch.input_ids.shape, rows[0].shape[-1]))
-    for row, states in enumerate(rows):
-        trunk[row, : len(states)] = states
-    return batch._replace(trunk=trunk)
+def _ids(batch: SequenceBatch) -> list[Tensor]:
+    return [row[:length] for row, length in zip(batch.input_ids, batch.lengths, strict=True)]
 
 
 def response_hidden(model: Any, batch: SequenceBatch) -> Tensor:
     """[B, T, D] hidden state before each response token: the state s_t = (prompt, y_<t)."""
-    body = transformer_body(model)
     count = frozen_blocks(model)
     if batch.trunk is None or count == 0:  # a model that stands apart has no trunk to begin above
-        hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        states = _states(model, _ids(batch))
     else:
-        with _only(body, slice(count, None), body.norm):
-            hidden = body(inputs_embeds=batch.trunk, use_cache=False).last_hidden_state
-    index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, index)
+        states = _states(model, batch.trunk, slice(count, None))
+    begins = torch.tensor([0, *batch.lengths[:-1]]).cumsum(0).unsqueeze(1)
+    return states[batch.positions + begins]
 
 
-ROW_STEP = 32
-"""A row of packed sequences has a multiple of so many tokens: a product of a new shape costs a kernel of its own."""
-
-
-def last_hidden(model: Any, sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """[B, D] hidden state of the last token of each sequence, without padding where the model's attention allows it."""
-    body = transformer_body(model)
-    lengths = [len(sequence) for sequence in sequences]
-    window = getattr(body.config, "sliding_window", None) or max(lengths)  # which `packed` does not look at
-    if body.config._attn_implementation == attention.NAME and max(lengths) <= window:
-        fill = -sum(lengths) % ROW_STEP
-        ids = torch.tensor([[*(token for sequence in sequences for token in sequence), *[pad_id] * fill]])
-        positions = torch.tensor([[*(place for length in lengths for place in range(length)), *[0] * fill]])
-        with attention.packed(lengths, ids.shape[1]):
-            hidden = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-        return hidden[0, torch.tensor(lengths).cumsum(0) - 1]
-    ids = torch.full((len(sequences), max(lengths)), pad_id)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-    hidden = body(input_ids=ids, use_cache=False).last_hidden_state
-    return hidden[torch.arange(len(sequences)), torch.tensor(lengths) - 1]
+def last_hidden(model: Any, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """[B, D] hidden state of the last token of each sequence."""
+    ends = torch.tensor([len(sequence) for sequence in sequences]).cumsum(0) - 1
+    return _states(model, [torch.tensor(sequence) for sequence in sequences])[ends]
 
 
 class TokenScores(NamedTuple):
@@ -161,20 +168,15 @@ def response_logprobs(
 
     A temperature other than 1 divides the logits, as the generator does, so that both speak of one distribution.
     """
-    flat = hidden[batch.response_mask]
+    flat, tokens = hidden[batch.response_mask], batch.tokens[batch.response_mask]
     if temperature != 1.0:
         flat = flat / temperature
     head = language_head(model).to(flat.dtype)
-    out = chunked_logprobs(
-        flat,
-        head,
-        batch.tokens[batch.response_mask],
-        chunk_size=logits_chunk(len(head)),
-        with_entropy=with_entropy,
-    )
+    chunk = logits_chunk(len(head))
+    out = chunked_logprobs(_filled(flat), head, _filled(tokens), chunk_size=chunk, with_entropy=with_entropy)
     logprobs = torch.zeros(batch.tokens.shape, dtype=out.logprobs.dtype)
-    logprobs[batch.response_mask] = out.logprobs
+    logprobs[batch.response_mask] = out.logprobs[: len(tokens)]
     entropy = torch.zeros_like(logprobs, requires_grad=False)
     if out.entropy is not None:
-        entropy[batch.response_mask] = out.entropy.to(entropy.dtype)
+        entropy[batch.response_mask] = out.entropy[: len(tokens)].to(entropy.dtype)
     return TokenScores(logprobs, entropy)

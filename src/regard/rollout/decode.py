@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from regard.models.sequences import is_plain, language_head, transformer_body
+from regard.models.sizes import FEW, filled
 from regard.ops import output_logits
 
 
@@ -104,12 +105,12 @@ class Fused:
     def start(self, ids: Tensor, attention: Tensor) -> Tensor:
         batch, length = ids.shape
         valid = attention.bool()
-        self.valid = torch.cat([valid, valid.new_ones((batch, self.room))], dim=1)
+        self.valid = nn.functional.pad(valid, (0, filled(length + self.room, FEW) - length))
         positions = (attention.cumsum(1) - 1).clamp(min=0)
         self.position = positions[:, -1]
         self.filled = 0
         hidden = self.body.embed_tokens(ids)
-        shape = (len(self.blocks), 2, batch, self.groups, length + self.room, self.width)
+        shape = (len(self.blocks), 2, batch, self.groups, self.valid.shape[1], self.width)
         self.kept = torch.zeros(shape, dtype=hidden.dtype)
         each = torch.ones((length, length), dtype=torch.bool)
         # A padding sees itself, or its row of weights would be 0 / 0; nothing else sees it.
@@ -118,7 +119,8 @@ class Fused:
 
     def step(self, tokens: Tensor) -> Tensor:
         self.position = self.position + 1
-        mask = self.valid[:, None, None, : self.filled + 1]
+        self.valid[:, self.filled] = True
+        mask = self.valid[:, None, None, : filled(self.filled + 1, FEW)]
         return self._forward(self.body.embed_tokens(tokens.unsqueeze(1)), self.position.unsqueeze(1), mask)
 
     def _forward(self, hidden: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
@@ -140,9 +142,10 @@ class Fused:
         batch, new, _, width = projected.shape
         turned = projected[:, :, : self.heads + self.groups]
         turned = turned * cos + torch.cat([-turned[..., width // 2 :], turned[..., : width // 2]], -1) * sin
-        keys, values = kept[:, :, :, : self.filled]
-        keys[:, :, -new:] = turned[:, :, self.heads :].transpose(1, 2)
-        values[:, :, -new:] = projected[:, :, self.heads + self.groups :].transpose(1, 2)
+        keys, values = kept[:, :, :, : mask.shape[-1]]
+        own = slice(self.filled - new, self.filled)
+        keys[:, :, own] = turned[:, :, self.heads :].transpose(1, 2)
+        values[:, :, own] = projected[:, :, self.heads + self.groups :].transpose(1, 2)
         # The queries that share a key stand in one row after another: a kernel for several queries and one head is five
         # times as fast as one that looks up the head of each.
         sharing = self.heads // self.groups

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regard.models.sizes import FEW, filled
 from regard.rollout.decode import decoder_for
 from regard.rollout.protocols import Generated
 
@@ -57,8 +58,9 @@ class PolicyGenerator:
                 break
             # Copying the cache costs about one step, so rows leave in groups; until then an ended row draws on, and
             # what it draws is cut off below.
-            if alive.sum() <= 0.75 * len(rows):
-                keep = alive.nonzero().squeeze(1)
+            stay = filled(int(alive.sum()), FEW)
+            if stay <= 0.75 * len(rows):
+                keep = alive.int().argsort(descending=True, stable=True)[:stay].sort().values
                 decoder.keep(keep)
                 rows, tokens, alive = rows[keep], tokens[keep], alive[keep]
             logits = decoder.step(tokens)

@@ -26,7 +26,7 @@ from regard.errors import RunLogError
 from regard.models.checkpoints import trained_parameters
 from regard.models.loading import save_causal
 from regard.models.policy import PolicyAndValue, PolicyOutput
-from regard.models.sequences import SequenceBatch, make_batch, put_trunk, with_trunk
+from regard.models.sequences import SequenceBatch, make_batch, with_trunk
 from regard.ops import (
     AdvantageOutput,
     PolicyLossOutput,
@@ -314,7 +314,7 @@ def sample_and_score(
     per_token: dict[int, tuple[list[float], ...]] = {}
     trunk: dict[int, Tensor | None] = {}
     lengths = [len(prompt.tokens) + len(response) for prompt, response in zip(own, generated.responses, strict=True)]
-    by_length = sorted(range(len(own)), key=lambda row: lengths[row])  # less padding per pass
+    by_length = sorted(range(len(own)), key=lambda row: lengths[row])  # less padding of attention
     for rows in micro_batches(by_length, config.micro_batch_size):
         batch = make_batch([own[r].tokens for r in rows], [generated.responses[r] for r in rows], pad)
         batch = with_trunk(policy.model, batch)
@@ -322,7 +322,7 @@ def sample_and_score(
         ref_logprobs = parts.reference.logprobs(batch)
         for i, row in enumerate(rows):
             length = len(generated.responses[row])
-            trunk[row] = None if batch.trunk is None else batch.trunk[i, : lengths[row]].clone()
+            trunk[row] = None if batch.trunk is None else batch.trunk[i]
             per_token[row] = tuple(
                 x[i, :length].tolist() for x in (out.logprobs, ref_logprobs, out.values, out.entropy)
             )
@@ -396,13 +396,13 @@ def run_update(
             num_loss_tokens = sum(len(rollouts.responses[r]) for r in rows)
             local = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
             extremes = torch.tensor([float("-inf"), float("-inf")], dtype=torch.float64)
-            own = sorted(world.own(rows), key=lambda r: len(rollouts.responses[r]))  # less padding per pass
+            own = sorted(world.own(rows), key=lambda r: rollouts.batch.lengths[r])  # less padding of attention
             for micro in micro_batches(own, config.micro_batch_size):
                 batch = make_batch(
                     [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
                 )
                 if rollouts.trunk is not None:
-                    batch = put_trunk(batch, [rollouts.trunk[r] for r in micro])
+                    batch = batch._replace(trunk=[rollouts.trunk[r] for r in micro])
                 width = batch.tokens.shape[1]
                 rows_of = (
                     rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.old_values, advantages, returns

@@ -169,9 +169,21 @@ def micro_batches(rows: list[Any], size: int) -> Iterable[list[Any]]:
         yield rows[start : start + size]
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Of `mallopt` in malloc.h of the GNU C library."""
+
+
+def keep_memory() -> None:
+    """Freed arrays stay with the process, for the next ones. Otherwise every large array is asked of the system anew,
+    which fills it with zeros page by page: of a step of `tiny` a tenth of the time."""
+    with suppress(OSError, AttributeError):  # not every C library can
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def give_back_memory() -> None:
-    """To the system, what nothing holds any more: the C library keeps freed arrays of up to 32 MB for itself, a stage's
-    worth of gigabytes."""
+    """To the system, what nothing holds any more: a stage's worth of gigabytes."""
     gc.collect()
     with suppress(OSError, AttributeError):  # not every C library can
         ctypes.CDLL(None).malloc_trim(0)

@@ -130,7 +130,9 @@ def padding_is_read(setup: Setup) -> None:
         shift = (width - used).clamp(min=0, max=most)
         source = (torch.arange(width) - shift.unsqueeze(1)) % width  # what was padding on the right comes round
         return batch._replace(
-            input_ids=batch.input_ids.gather(1, source), positions=batch.positions + shift.unsqueeze(1)
+            input_ids=batch.input_ids.gather(1, source),
+            positions=batch.positions + shift.unsqueeze(1),
+            lengths=[width] * len(batch.lengths),
         )
 
     def score_padded(policy: Any) -> Any:
