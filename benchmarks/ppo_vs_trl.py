@@ -48,8 +48,9 @@ def run_regard(work: Path, arm: str, turns: Turns, changes: Mapping[str, Any]) -
     from regard.train.corpus import Corpus
     from regard.train.distributed import start_world
     from regard.train.ppo import run_ppo
-    from regard.train.stage import Context
+    from regard.train.stage import Context, prepare_process
 
+    prepare_process()
     task = json.loads((work / "task.json").read_text())
     config = changed_config(RecipeConfig.model_validate(task["config"]), changes)
     out = work / arm

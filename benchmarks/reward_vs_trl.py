@@ -54,8 +54,9 @@ def run_regard(work: Path, turns: Turns) -> None:
     from regard.train.distributed import start_world
     from regard.train.reward_model import train_reward_model
     from regard.train.seeds import derive
-    from regard.train.stage import Context
+    from regard.train.stage import Context, prepare_process
 
+    prepare_process()
     task = json.loads((work / "task.json").read_text())
     config = configuration(task["model"], task["steps"], task["texts"])
     pairs = [

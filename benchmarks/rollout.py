@@ -33,9 +33,9 @@ def run_regard(task: dict[str, Any], turns: Turns) -> None:
     from regard.models.sequences import make_batch, response_hidden, response_logprobs
     from regard.rollout.generator import PolicyGenerator
     from regard.train.seeds import uniforms
-    from regard.train.stage import be_deterministic
+    from regard.train.stage import prepare_process
 
-    be_deterministic()
+    prepare_process()
     model, tokenizer = load_causal(task["path"], getattr(torch, task["dtype"]))
     noise = uniforms(len(task["prompts"]), task["response"], 1, "rollout")
     generator = PolicyGenerator(model, pad_id=tokenizer.pad_token_id, eos_id=NEVER)

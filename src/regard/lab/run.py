@@ -49,7 +49,7 @@ from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import train_reward_model
 from regard.train.seeds import derive
 from regard.train.sft import train_on_examples
-from regard.train.stage import Context, Meter, be_deterministic, keep_memory
+from regard.train.stage import Context, Meter, prepare_process
 
 PROBE_EVERY = 5
 """Iterations between two measurements of the skill that is not trained."""
@@ -91,8 +91,7 @@ def run_lab(
     for key, value in (changes or {}).items():
         setup.set(key, value)
     torch.set_num_threads(1)
-    be_deterministic()
-    keep_memory()
+    prepare_process()
     train(setup, out, cache or default_cache() / "lab", keep_models=keep_models)
     truth = {
         "workload": workload,

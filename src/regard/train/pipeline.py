@@ -34,7 +34,7 @@ from regard.train.ppo import Parts, run_ppo
 from regard.train.reward_model import run_reward_model
 from regard.train.seeds import derive, uniforms
 from regard.train.sft import run_pretrain, run_sft
-from regard.train.stage import Context, Meter, be_deterministic, give_back_memory, keep_memory, micro_batches
+from regard.train.stage import Context, Meter, give_back_memory, micro_batches, prepare_process
 
 CALIBRATION_PROMPTS = 128
 """SFT samples that fix the zero and the unit of the reward model's scores."""
@@ -79,8 +79,7 @@ def run_recipe(
     world = start_world()
     if config.threads or world.size > 1:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // world.size))
-    be_deterministic()
-    keep_memory()
+    prepare_process()
     plain = (as_recorded(out, config) if resume else None) or config.model_dump(mode="json")
     run = RunWriter(out, config=plain, seed=config.seed, argv=argv, resume=resume, rank=world.rank)
     run.watch = watch

@@ -157,11 +157,13 @@ class Saver:
         return {name: self.update.masters[parameter] for name, parameter in self.parameters.items()}
 
 
-def be_deterministic() -> None:
-    """Only operations that give the same bits again."""
+def prepare_process() -> None:
+    """What every process that trains begins with: only operations that give the same bits again, and memory that is
+    kept."""
     torch.use_deterministic_algorithms(True)
     # To betray a read of what was never written, every new array would be filled.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    keep_memory()
 
 
 def micro_batches(rows: list[Any], size: int) -> Iterable[list[Any]]:
