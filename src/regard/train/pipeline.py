@@ -262,6 +262,7 @@ def assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, 
         kl_controller=make_kl_controller(config.ppo),
         judges=make_judges(config, corpus),
     )
+    give_back_memory()  # what the judges were fitted on
     return parts, reference, reward_model
 
 
