@@ -4,7 +4,9 @@
 
 Every configuration is run for a few steps of each stage, one after another, and its record is compared with what the
 plan of its configuration says: the largest peak memory of any stage, and the median seconds of an iteration of stage 4
-without its first. The rate of the machine's products is the one that the run itself measured at the start of stage 4.
+without its first. The machine's rate is the median of what the runs of that number format measured when stage 4 began,
+since one of them may fall into a slow moment. Time is planned twice: as `regard doctor` does, for responses of nearly
+the most tokens, and for as many as the policy gave.
 Weights are deleted as soon as a run is finished, and finished runs are not run again. Prints a table and one JSON
 object.
 """
@@ -21,7 +23,7 @@ import yaml
 
 from regard.config import parse_config
 from regard.runlog.reader import read_run
-from regard.train.planner import plan
+from regard.train.planner import FULL, plan
 
 SHORT = ["pretrain.steps=3", "sft.steps=2", "rm.steps=4", "ppo.steps=4", "ppo.warmup_steps=1", "eval.num_prompts=64"]
 
@@ -37,7 +39,7 @@ def scratch(hidden: int, layers: int, heads: int, vocabulary: int = 4096) -> lis
 
 PLAIN = "model.dtype=float32"
 LONG = [*scratch(384, 4, 8), "ppo.max_response_tokens=128"]
-FULL = ["model.lora_rank=0", "ppo.lora_layers=0", "ppo.micro_batch_size=8"]
+EVERY = ["model.lora_rank=0", "ppo.lora_layers=0", "ppo.micro_batch_size=8"]
 CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "tiny": ("tiny", []),
     "twice as wide and deep": ("tiny", [PLAIN, *scratch(384, 4, 8)]),
@@ -52,7 +54,7 @@ CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "movie-sentiment, every block": ("movie-sentiment", ["ppo.lora_layers=0"]),
     "movie-sentiment, all at once": ("movie-sentiment", ["ppo.micro_batch_size=64"]),
     "movie-sentiment, long answers": ("movie-sentiment", ["ppo.max_response_tokens=64"]),
-    "movie-sentiment, every weight": ("movie-sentiment", FULL),
+    "movie-sentiment, every weight": ("movie-sentiment", EVERY),
 }
 
 
@@ -69,19 +71,27 @@ def measure(name: str, place: Path) -> dict[str, Any]:
     metrics = run.stages["ppo"].metrics
     rate = float(metrics["throughput/limit/gflops"].values[-1])
     config = parse_config(yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8")), str(place))
-    predicted = plan(config, rate)
-    assert predicted is not None and predicted.step_seconds is not None
     phases = {phase: metrics[f"time/{phase}_s"].values[1:] for phase in ("rollout", "score", "update", "total")}
     peaks = {stage: facts.get("peak_memory_gb") for stage, facts in run.run["stages"].items()}
+    tokens = statistics.median(metrics["length/response_tokens/mean"].values[1:].tolist())
     return {
-        "predicted_gb": predicted.peak_gb,
+        "config": config,
+        "answered": tokens / config.ppo.max_response_tokens,
         "measured_gb": max(peak for peak in peaks.values() if peak),
-        "predicted_s": predicted.step_seconds,
         "measured_s": statistics.median(phases["total"].tolist()),
         "gflops": rate,
         "phases": {phase: statistics.median(values.tolist()) for phase, values in phases.items()},
-        "stages": {stage: [predicted.gb.get(stage), peak] for stage, peak in peaks.items()},
+        "stages": peaks,
     }
+
+
+def predict(row: dict[str, Any], gflops: float) -> None:
+    config = row.pop("config")
+    for name, share in (("", FULL), ("_answered", row["answered"])):
+        predicted = plan(config, gflops, answered=share)
+        assert predicted is not None
+        row[f"predicted{name}_s"] = predicted.step_seconds
+        row["predicted_gb"] = predicted.peak_gb
 
 
 def main() -> None:
@@ -94,12 +104,21 @@ def main() -> None:
     for number, name in enumerate(args.only, start=1):
         table[name] = measure(name, args.out / name.replace(" ", "-").replace(",", ""))
         print(f"[{number}/{len(args.only)}] {name}", file=sys.stderr, flush=True)
-    print("| configuration | GB | predicted | off | seconds a step | predicted | off |\n|" + "---|" * 7)
+    formats = {name: row["config"].model.dtype for name, row in table.items()}
     for name, row in table.items():
-        off = [row[f"predicted_{unit}"] / row[f"measured_{unit}"] - 1 for unit in ("gb", "s")]
+        predict(row, statistics.median(other["gflops"] for of, other in table.items() if formats[of] == formats[name]))
+    print("| configuration | format | GB | planned | off | seconds | planned | off | tokens | planned | off |")
+    print("|" + "---|" * 11)
+    for name, row in table.items():
+        gb, full, answered = (
+            f"{row[planned]:.2f} | {row[planned] / row[measured] - 1:+.0%}"
+            for planned, measured in (
+                ("predicted_gb", "measured_gb"), ("predicted_s", "measured_s"), ("predicted_answered_s", "measured_s")
+            )
+        )  # fmt: skip
         print(
-            f"| {name} | {row['measured_gb']:.2f} | {row['predicted_gb']:.2f} | {off[0]:+.0%} | "
-            f"{row['measured_s']:.2f} | {row['predicted_s']:.2f} | {off[1]:+.0%} |"
+            f"| {name} | {formats[name]} | {row['measured_gb']:.2f} | {gb} | {row['measured_s']:.2f} | {full} | "
+            f"{row['answered']:.0%} | {answered} |"
         )
     print(json.dumps(table))
 

@@ -110,7 +110,7 @@ def test_a_run_that_cannot_fit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_doctor_plans_a_recipe() -> None:
     printed = regard("doctor", "--recipe", "tiny", "--set", "model.dtype=float32").stdout
-    assert "tiny: about 1.4 GB at most" in printed
+    assert "tiny: about 1.2 GB at most" in printed
     assert "an iteration of stage 4 takes about" in printed
     refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
     assert refused.returncode == 2 and "GB in stage ppo, and" in refused.stderr

@@ -27,7 +27,8 @@ def filled(number: int, step: int) -> int:
 
 def logits_chunk(vocabulary: int) -> int:
     """Tokens whose logits are alive at once: the fewer, the larger the vocabulary is, so that memory stays the same."""
-    return max(1, 2**24 // vocabulary)
+    chunk = 2**24 // vocabulary
+    return max(1, chunk // MANY * MANY or chunk)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ def sizes_of(model: Any) -> Sizes:
     return Sizes.of_config(transformer_body(model).config.to_dict())
 
 
-def operations_per_second(dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 3) -> float:
-    """The most of a few products of two square matrices, after one that warms up, with the threads in use."""
+def operations_per_second(dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 30) -> float:
+    """The most of some products of two square matrices, after one that warms up, with the threads in use. With three of
+    them, a moment's work of another process made the limit of a whole run a third of what it is."""
     a = torch.ones(size, size, dtype=dtype)  # no random number is drawn
     seconds: list[float] = []
     for _ in range(rounds + 1):

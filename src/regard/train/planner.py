@@ -20,14 +20,10 @@ from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
 from regard.models.sizes import SHORT, Phases, Sizes, logits_chunk
 
-PROCESS_GB, JUDGES_GB = 1.1, 0.07
-"""Of a process with its libraries and texts before it holds a model, and of the judges of stage 4."""
-BFLOAT16_GB = {"rm": 0.5, "ppo": 1.1}
-"""What a process that has come to this stage in bfloat16 holds beside what is counted here, in whole runs of both
-recipes; in a few steps it is less. It grows with the number of shapes that were multiplied: kernels that oneDNN keeps
-are a part of it."""
-SPARE = 1.08
-"""Bytes that the allocator holds per byte that is asked for."""
+PROCESS_GB = 0.95
+"""Of a process with its libraries, its texts and what it keeps of freed arrays, before it holds a model."""
+FULL = 0.95
+"""Tokens of a response, as a share of the most."""
 LOGITS_COPIES = 4
 """Arrays of the size of the logits that are alive at once: they, their exponentials, gradients."""
 OFF = 0.15
@@ -54,21 +50,18 @@ class Plan:
         return max(self.gb.values())
 
 
-def plan(config: RecipeConfig, gflops: float | None = None, processes: int = 1) -> Plan | None:
+def plan(config: RecipeConfig, gflops: float | None = None, processes: int = 1, answered: float = FULL) -> Plan | None:
     """The cost of `config` for each of so many processes; None where the sizes of its model are not known here.
 
     Args:
         gflops: what all processes together make of a product of large matrices in the configuration's dtype.
+        answered: tokens of a response, as a share of the most. A policy that ends early takes less time.
     """
     sizes = sizes_for(config.model)
     if sizes is None:
         return None
-    beside = BFLOAT16_GB if config.model.dtype == "bfloat16" else {}
-    gb = {
-        stage: PROCESS_GB + beside.get(stage, 0.0) + SPARE * count / 1e9
-        for stage, count in _bytes(config, sizes, processes)
-    }
-    return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops))
+    gb = {stage: PROCESS_GB + count / 1e9 for stage, count in _bytes(config, sizes, processes)}
+    return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops, answered))
 
 
 def sizes_for(model: ModelConfig) -> Sizes | None:
@@ -141,43 +134,49 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     reference = 0 if rank else plain  # adapters switched off
     models = bodies * trained(adapted) + reference + plain
     trunk = ppo.batch_size * width * sizes.hidden * size if adapted < sizes.layers else 0
-    packed = size * sizes.layers * sizes.block
+    # Weights side by side for sampling: in bfloat16 all are copied, in float32 those that multiply one input.
+    packed = size * (sizes.layers * sizes.block + sizes.vocabulary * sizes.hidden)
+    if model.dtype != "bfloat16":
+        packed = size * sizes.layers * (sizes.block - sizes.hidden * (sizes.queries + sizes.intermediate))
     answered = number * ppo.max_response_tokens
     update = bodies * kept(number, width, adapted) + logits(answered)
     if ppo.entropy_coef > 0:  # its gradient needs all logits at once
         update += 3 * 4 * answered * sizes.vocabulary
-    # Small arrays come from the heap, and what sampling and scoring leave there is not given back before the update.
+    # Freed arrays stay, and the update finds little room among what sampling and scoring have left.
     cache = size * sizes.layers * 2 * sizes.keys * own * width
     scoring = size * 3 * sizes.intermediate * rows(ppo.micro_batch_size, ppo.batch_size) * width
-    yield "ppo", JUDGES_GB * 1e9 + models + trunk + cache + scoring + max(packed, update)
+    yield "ppo", models + trunk + cache + scoring + packed + update
 
 
-SHARES = {"rollout": 0.4, "score": 0.6, "update": 0.55}
-"""Of the machine's rate, in the products of each phase."""
+SHARES = {
+    "bfloat16": {"rollout": 0.4, "score": 0.6, "update": 0.55},
+    "float32": {"rollout": 0.5, "score": 0.75, "update": 0.75},
+}
+"""Of the machine's rate in this number format, in the products of each phase. What is no product takes as long in
+either."""
 ITERATION_SECONDS = 0.35
 """Of an iteration beside its passes: judges, batches, metrics, a checkpoint."""
 CALL_SECONDS = 0.4e-3
 """What a call of a block costs beside its products."""
-FULL = 0.95
-"""Tokens of a response, as a share of the most."""
 
 
-def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float) -> float:
+def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float, share: float) -> float:
     """One iteration of stage 4: sample, score, update."""
     ppo, rank = config.ppo, config.model.lora_rank
     adapted, bodies = ppo.lora_layers or sizes.layers, 2 if ppo.value_model == "separate" else 1
     phases = Phases(sizes, sizes, sizes.layers - adapted, 1 if rank else 2, bodies == 2)
     prompt = round(sum(config.data.prompt_tokens) / 2)
     prompts = [prompt] * ppo.batch_size
-    answered = [round(FULL * ppo.max_response_tokens)] * ppo.batch_size
+    answered = [round(share * ppo.max_response_tokens)] * ppo.batch_size
     needed = phases.operations(prompts, answered, prompts[:: ppo.group_size], ppo.epochs)
     passes = ppo.batch_size / min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
+    dtype = "bfloat16" if config.model.dtype == "bfloat16" else "float32"
     calls = ppo.max_response_tokens * sizes.layers
     calls += passes * (3 * sizes.layers + 3 * ppo.epochs * bodies * adapted)
     return (
         ITERATION_SECONDS
         + calls * CALL_SECONDS
-        + sum(needed[phase] / share for phase, share in SHARES.items()) / gflops / 1e9
+        + sum(needed[phase] / used for phase, used in SHARES[dtype].items()) / gflops / 1e9
     )
 
 
