@@ -69,6 +69,14 @@ def test_more_at_once_needs_more_and_takes_as_many_operations() -> None:
     assert faster.step_seconds < large.step_seconds < small.step_seconds  # a call of a block costs time of its own
 
 
+def test_shorter_answers_take_less_time_and_are_given_as_much_memory() -> None:
+    config = load_recipe("tiny")
+    most, half = plan(config, 100.0, answered=1.0), plan(config, 100.0, answered=0.5)
+    assert most is not None and half is not None and most.gb == half.gb
+    assert most.step_seconds is not None and half.step_seconds is not None
+    assert 0.5 * most.step_seconds < half.step_seconds < 0.9 * most.step_seconds
+
+
 def test_a_model_that_is_not_here_is_not_planned() -> None:
     unknown = load_recipe("movie-sentiment", ["model.source=someone/some-model"])
     assert sizes_for(unknown.model) is None and plan(unknown) is None

@@ -177,7 +177,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 def keep_memory() -> None:
     """Freed arrays stay with the process, for the next ones. Otherwise every large array is asked of the system anew,
-    which fills it with zeros page by page: of a step of `tiny` a tenth of the time."""
+    which fills it with zeros page by page: a run of `tiny` has ten times as many page faults then."""
     with suppress(OSError, AttributeError):  # not every C library can
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
