@@ -18,7 +18,7 @@ from regard.train.planner import memory_gb, plan, refuse_what_does_not_fit
 TRAIN_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "vaderSentiment")
 
 RECIPES: dict[str, dict[str, float]] = {
-    "tiny": {"gb": 1.4, "disk_gb": 0.3, "work": 1.0},
+    "tiny": {"gb": 1.5, "disk_gb": 0.3, "work": 1.0},
     "movie-sentiment": {"gb": 5.1, "disk_gb": 4.0, "work": 6.7},
 }
 """Memory: the measured peak (docs/experiments.md), rounded up. Work: measured, in multiples of tiny's."""
