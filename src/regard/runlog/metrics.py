@@ -529,7 +529,7 @@ _COST = [
     _spec("time/total_s", "the whole step", "wall time of the step", "s", "What a step costs.", direction="lower"),
     _spec("throughput/tokens_per_s", "tokens handled per second", "tokens of the step / time/total_s", "tokens/s",
           "Response tokens in reinforcement learning, trained tokens elsewhere.", direction="higher"),
-    _spec("throughput/limit/gflops", "products that this machine makes", "most of a few products of square matrices",
+    _spec("throughput/limit/gflops", "products that this machine makes", "most of some products of square matrices",
           "10^9 operations/s", "In the dtype of the model's weights, with the threads in use, of all processes.",
           direction="higher"),
     *[_spec(f"throughput/{phase}_limit/frac", f"use of the machine's limit by {what}",

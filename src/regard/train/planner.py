@@ -170,13 +170,12 @@ def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float, share: floa
     answered = [round(share * ppo.max_response_tokens)] * ppo.batch_size
     needed = phases.operations(prompts, answered, prompts[:: ppo.group_size], ppo.epochs)
     passes = ppo.batch_size / min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
-    dtype = "bfloat16" if config.model.dtype == "bfloat16" else "float32"
     calls = ppo.max_response_tokens * sizes.layers
     calls += passes * (3 * sizes.layers + 3 * ppo.epochs * bodies * adapted)
     return (
         ITERATION_SECONDS
         + calls * CALL_SECONDS
-        + sum(needed[phase] / used for phase, used in SHARES[dtype].items()) / gflops / 1e9
+        + sum(needed[phase] / used for phase, used in SHARES[config.model.dtype].items()) / gflops / 1e9
     )
 
 
