@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; before torch is imported, or it starts a thread each
@@ -30,3 +31,14 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = micro_run(out)
             assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine where nothing compiles `kernels.c`."""
+    from regard.models.native import kernels
+
+    monkeypatch.setenv("CC", "no-such-compiler")
+    kernels.cache_clear()
+    yield
+    kernels.cache_clear()

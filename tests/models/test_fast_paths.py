@@ -172,9 +172,14 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [1, TOGETHER, 2 * TOGETHER + 3])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_sequences_that_share_a_row_are_what_each_is_alone(number: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("case", ["float64", "bfloat16", "bfloat16 without a compiler"])
+def test_sequences_that_share_a_row_are_what_each_is_alone(
+    number: int, case: str, request: pytest.FixtureRequest
+) -> None:
     """In float64 to its last digits, values and gradients; in bfloat16 as near to that as one at a time."""
+    if "without" in case:
+        request.getfixturevalue("no_compiler")
+    dtype = torch.float64 if case == "float64" else torch.bfloat16
     torch.manual_seed(number)
     config = LlamaConfig(
         vocab_size=50, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,

@@ -33,3 +33,12 @@ def test_large_arrays_are_asked_of_the_system_once_and_given_back_when_told() ->
     assert found["as it is"][0] > 3_000_000_000
     assert found["keep"][0] < 0.75 * found["as it is"][0]
     assert found["keep"][1] > 150_000_000
+
+
+def test_the_collector_leaves_alone_what_was_there_at_the_first_run_and_nothing_else() -> None:
+    code = (
+        "import gc; from regard.train.stage import prepare_process; prepare_process(); first = gc.get_freeze_count();"
+        "held = [[] for _ in range(1000)]; prepare_process(); print(first, gc.get_freeze_count() - first)"
+    )
+    first, later = map(int, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    assert first > 100_000 and later <= 0

@@ -1,5 +1,6 @@
 """What a plan counts against what torch keeps, and what is refused before a run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from regard.config import RecipeConfig, changed_config, load_recipe
 from regard.errors import ConfigError
 from regard.models import attention
 from regard.models.loading import add_lora
-from regard.models.sequences import transformer_body
+from regard.models.sequences import last_hidden
 from regard.models.work import sizes_of
 from regard.train.planner import kept_bytes, memory_gb, plan, refuse_what_does_not_fit, sizes_for
 
@@ -46,8 +47,8 @@ def kept_by_torch(model: LlamaForCausalLM) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = transformer_body(model)(input_ids=torch.randint(0, 100, (ROWS, LENGTH)), use_cache=False)
-    assert out.last_hidden_state.requires_grad
+        out = last_hidden(model, torch.randint(0, 100, (ROWS, LENGTH)).tolist())
+    assert out.requires_grad
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -55,7 +56,7 @@ def kept_by_torch(model: LlamaForCausalLM) -> int:
 def test_what_a_block_keeps_is_what_torch_keeps(dtype: str, rank: int) -> None:
     two, four = (model_of(layers, getattr(torch, dtype), rank) for layers in (2, 4))
     by_torch = (kept_by_torch(four) - kept_by_torch(two)) / 2 / (ROWS * LENGTH)
-    assert kept_bytes(sizes_of(two), dtype, rank, LENGTH) == pytest.approx(by_torch, rel=0.05)
+    assert kept_bytes(sizes_of(two), dtype, rank) == pytest.approx(by_torch, rel=0.05)
 
 
 def test_more_at_once_needs_more_and_takes_as_many_operations() -> None:
@@ -123,6 +124,12 @@ def test_doctor_plans_a_recipe() -> None:
     refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
     assert refused.returncode == 2 and "GB in stage ppo, and" in refused.stderr
     assert regard("doctor", "--set", "seed=1").returncode == 2
+
+
+def test_doctor_says_whether_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(regard("doctor", "--json").stdout)["c_compiler"].endswith("cc")
+    monkeypatch.setenv("CC", "no-such-compiler -O1")
+    assert "no  C compiler" in regard("doctor").stdout
 
 
 def test_processes_share_the_rows_and_not_the_weights() -> None:

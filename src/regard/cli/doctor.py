@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,8 @@ def doctor(
     print(f"{facts['cores']} cores, {facts['memory_gb']:.1f} GB memory, {facts['disk_gb']:.0f} GB free disk")
     for name, version in facts["packages"].items():
         print(f"  {'ok ' if version else 'no '} {name} {version or '(pip install regard[train])'}")
+    if not facts["c_compiler"]:
+        print("  no  C compiler (training in bfloat16 is slower without; install one, or set CC)")
     if facts["gflops_float32"]:
         print(f"matrix product: {facts['gflops_float32']:.0f} GFLOP/s in float32")
     for recipe, fit in facts["recipes"].items():
@@ -117,6 +120,7 @@ def examine() -> dict[str, Any]:
         "disk_gb": disk,
         "python": platform.python_version(),
         "packages": packages,
+        "c_compiler": shutil.which(shlex.split(os.environ.get("CC") or "cc")[0]),
         "gflops_float32": gflops,
         "recipes": recipes,
     }

@@ -14,6 +14,7 @@ pairs.)
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from regard.models.native import at, kernels
 from regard.models.sizes import FEW, SHORT, filled
 
 NAME = "regard"
@@ -29,6 +31,36 @@ NAME = "regard"
 
 TOGETHER = 8
 """Sequences that are padded to one length: of more the padding grows, of fewer the calls."""
+
+
+class _Packed:
+    """Sequences that lie one after another in a row of N tokens; what follows them in the row is none's."""
+
+    def __init__(self, lengths: Sequence[int], total: int) -> None:
+        self.lengths, self.total = lengths, total
+
+    @cached_property
+    def begins(self) -> Tensor:
+        """Where each sequence begins, and where the last one ends."""
+        return torch.tensor([0, *self.lengths]).cumsum(0)
+
+    @cached_property
+    def places(self) -> "_Places":
+        begun = 0
+        shapes: list[tuple[int, int]] = []
+        batches: list[Tensor] = []
+        for start in range(0, len(self.lengths), TOGETHER):
+            some = self.lengths[start : start + TOGETHER]
+            shapes.append((len(some), filled(max(some), FEW)))
+            padded = torch.full(shapes[-1], self.total)
+            for row, length in enumerate(some):
+                padded[row, :length] = torch.arange(begun, begun + length)
+                begun += length
+            batches.append(padded.flatten())
+        flat = torch.cat(batches)
+        packed = torch.full((self.total,), len(flat))  # of a token that is none's: beyond the last
+        packed[:begun] = (flat < self.total).nonzero().squeeze(1)
+        return _Places(shapes, flat, packed)
 
 
 class _Places(NamedTuple):
@@ -42,32 +74,50 @@ class _Places(NamedTuple):
     """[N] the place of each token, or one beyond the last."""
 
 
-_PLACES: ContextVar[_Places | None] = ContextVar("places", default=None)
+_PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
 
 
 @contextmanager
 def packed(lengths: Sequence[int], total: int) -> Iterator[None]:
     """Inside, a batch of one row of `total` tokens is so many sequences one after another, which do not see each other,
     and tokens that are none's. Neighbours should be of similar length."""
-    begun = 0
-    shapes: list[tuple[int, int]] = []
-    batches: list[Tensor] = []
-    for start in range(0, len(lengths), TOGETHER):
-        some = lengths[start : start + TOGETHER]
-        shapes.append((len(some), filled(max(some), FEW)))
-        padded = torch.full(shapes[-1], total)
-        for row, length in enumerate(some):
-            padded[row, :length] = torch.arange(begun, begun + length)
-            begun += length
-        batches.append(padded.flatten())
-    flat = torch.cat(batches)
-    places = torch.full((total,), len(flat))  # of a token that is none's: beyond the last
-    places[:begun] = (flat < total).nonzero().squeeze(1)
-    token = _PLACES.set(_Places(shapes, flat, places))
+    token = _PACKED.set(_Packed(lengths, total))
     try:
         yield
     finally:
-        _PLACES.reset(token)
+        _PACKED.reset(token)
+
+
+class _Compiled(torch.autograd.Function):
+    """`attention` of packed sequences in bfloat16 by `kernels.c`."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, begins: Tensor, scaling: float
+    ) -> Tensor:
+        (_, heads, total, width), groups = query.shape, key.shape[1]
+        library = kernels(width, heads // groups)
+        assert library is not None
+        query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
+        strides = torch.tensor([s for x in (query, key, value) for s in (x.stride(2), x.stride(1))])
+        out = query.new_zeros((1, total, heads, width))
+        library.attend(
+            query.data_ptr(), key.data_ptr(), value.data_ptr(), at(strides), at(begins), at(out),
+            len(begins) - 1, groups, scaling,
+        )  # fmt: skip
+        ctx.save_for_backward(query, key, value, strides, begins)
+        ctx.scaling, ctx.library = scaling, library
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        query, key, value, strides, begins = ctx.saved_tensors
+        of_query, of_key, of_value = (x.new_zeros((1, x.shape[2], x.shape[1], x.shape[3])) for x in (query, key, value))
+        ctx.library.attend_backward(
+            query.data_ptr(), key.data_ptr(), value.data_ptr(), at(strides), at(begins), at(grad.contiguous()),
+            at(of_query), at(of_key), at(of_value), len(begins) - 1, key.shape[1], ctx.scaling,
+        )  # fmt: skip
+        return of_query.transpose(1, 2), of_key.transpose(1, 2), of_value.transpose(1, 2), None, None
 
 
 class _Moved(torch.autograd.Function):
@@ -101,9 +151,15 @@ def attention(
     Returns:
         [B, L, H, W], and None for the weights.
     """
-    places = _PLACES.get()
-    if places is None:
+    row = _PACKED.get()
+    if row is None:
         return _attend(module, query, key, value, attention_mask, **settings), None
+    width = query.shape[-1]
+    short = query.dtype is torch.bfloat16 and max(row.lengths) <= SHORT
+    if short and kernels(width, query.shape[1] // key.shape[1]) is not None:
+        scaling = settings.get("scaling", width**-0.5)
+        return _Compiled.apply(query, key, value, row.begins, scaling), None  # pyright: ignore[reportReturnType]
+    places = row.places
     sizes = [rows * longest for rows, longest in places.shapes]
     batches = zip(
         *(
@@ -112,7 +168,6 @@ def attention(
         ),
         strict=True,
     )
-    width = query.shape[-1]
     seen: list[Tensor] = []
     for shape, batch in zip(places.shapes, batches, strict=True):
         some_query, some_key, some_value = (x.view(*shape, -1, width).transpose(1, 2) for x in batch)
@@ -138,7 +193,7 @@ def _attend(
 
 
 def _mask(*args: Any, **settings: Any) -> Tensor | None:
-    return sdpa_mask(*args, **settings) if _PLACES.get() is None else None
+    return sdpa_mask(*args, **settings) if _PACKED.get() is None else None
 
 
 AttentionInterface.register(NAME, attention)

@@ -12,7 +12,7 @@ ONE_STREAM = ("llama", "mistral", "qwen2", "qwen3")
 
 
 SHORT = 128
-"""Tokens of a sequence up to which attention in bfloat16 is our own, and keeps the weights of all pairs."""
+"""Tokens of a sequence up to which attention in bfloat16 is our own."""
 
 
 FEW, MANY = 8, 128
@@ -43,8 +43,6 @@ class Sizes:
     """Width of all key heads together; values have as much."""
     layers: int
     vocabulary: int
-    heads: int = 1
-    """Of the queries."""
     tied: bool = True
     """Whether the output embedding is the input embedding."""
 
@@ -68,7 +66,6 @@ class Sizes:
                 keys=keys * width,
                 layers=config["num_hidden_layers"],
                 vocabulary=config["vocab_size"],
-                heads=heads,
                 tied=bool(config.get("tie_word_embeddings")),
             )
         except (KeyError, TypeError) as error:

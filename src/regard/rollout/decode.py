@@ -2,7 +2,8 @@
 
 `Fused` runs Llama models by larger products than the library's own modules do: weights that multiply one input lie side
 by side, those in bfloat16 in the order in which the processor reads them, and queries that share a key are rows of one
-product. Any other model runs by its own modules (`Modular`), which are the oracle of `Fused` in the tests.
+product. Between the products stands C where the system has a compiler for it (`native.py`), else torch (`Between`).
+Any other model runs by its own modules (`Modular`), which are the oracle of `Fused` in the tests.
 """
 
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from transformers import DynamicCache
 from regard.models.sequences import is_plain, language_head, transformer_body
 from regard.models.sizes import FEW, filled
 from regard.ops import output_logits
+from regard.rollout.native import Native
 
 
 class Decoder(Protocol):
@@ -101,63 +103,93 @@ class Fused:
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.blocks = [_Block(block) for block in self.body.layers]
         self.head = _packed(language_head(model).detach())
+        self.between: Between | Native = Between()
+        if self.body.embed_tokens.weight.dtype is torch.bfloat16 and config.hidden_act == "silu":
+            self.between = Native.compiled(self.width, self.heads // self.groups) or self.between
 
     def start(self, ids: Tensor, attention: Tensor) -> Tensor:
         batch, length = ids.shape
-        valid = attention.bool()
-        self.valid = nn.functional.pad(valid, (0, filled(length + self.room, FEW) - length))
+        self.first = attention.argmax(1)
         positions = (attention.cumsum(1) - 1).clamp(min=0)
         self.position = positions[:, -1]
         self.filled = 0
         hidden = self.body.embed_tokens(ids)
-        shape = (len(self.blocks), 2, batch, self.groups, self.valid.shape[1], self.width)
-        self.kept = torch.zeros(shape, dtype=hidden.dtype)
+        slots = filled(length + self.room, FEW)
+        self.kept = torch.zeros((len(self.blocks), 2, batch, self.groups, slots, self.width), dtype=hidden.dtype)
         each = torch.ones((length, length), dtype=torch.bool)
         # A padding sees itself, or its row of weights would be 0 / 0; nothing else sees it.
-        mask = each.tril() & (valid[:, None, None, :] | each.diag().diag())
-        return self._forward(hidden, positions, mask)
+        seen = each.tril() & (attention.bool()[:, None, None, :] | each.diag().diag())
+        return self._forward(hidden, positions, seen.repeat(1, 1, self.heads // self.groups, 1))
 
     def step(self, tokens: Tensor) -> Tensor:
         self.position = self.position + 1
-        self.valid[:, self.filled] = True
-        mask = self.valid[:, None, None, : filled(self.filled + 1, FEW)]
-        return self._forward(self.body.embed_tokens(tokens.unsqueeze(1)), self.position.unsqueeze(1), mask)
+        slots = torch.arange(filled(self.filled + 1, FEW))
+        seen = (slots >= self.first.unsqueeze(1)) & (slots <= self.filled)
+        return self._forward(
+            self.body.embed_tokens(tokens.unsqueeze(1)), self.position.unsqueeze(1), seen[:, None, None]
+        )
 
-    def _forward(self, hidden: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def _forward(self, hidden: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
         batch, new, _ = hidden.shape
-        self.filled += new
-        mask = torch.zeros(mask.shape, dtype=hidden.dtype).masked_fill_(~mask, -torch.inf)
-        cos, sin = (table.unsqueeze(2) for table in self.body.rotary_emb(hidden, positions))
+        mask = torch.zeros(seen.shape, dtype=hidden.dtype).masked_fill_(~seen, -torch.inf)
+        rotation = self.body.rotary_emb(hidden, positions)
+        # Prompts are few and long passes: there torch's attention is as good.
+        attend = self.between.attend if new == 1 else Between.attend
         for block, kept in zip(self.blocks, self.kept, strict=True):
-            projected = block.attention_in(block.norm_in(hidden))
-            seen = self._attend(projected.view(batch, new, -1, self.width), cos, sin, kept, mask)
-            hidden = hidden + block.attention_out(seen)
-            gate, up = block.mlp_in(block.norm_mlp(hidden)).chunk(2, -1)
-            hidden = hidden + block.mlp_out(block.act(gate) * up)
+            projected = block.attention_in(self.between.norm(block.norm_in, hidden))
+            by_head = projected.view(batch, new, -1, self.width)
+            hidden = hidden + block.attention_out(attend(by_head, rotation, kept, self.filled, self.first, mask))
+            both = block.mlp_in(self.between.norm(block.norm_mlp, hidden))
+            hidden = hidden + block.mlp_out(self.between.gated(block.act, both))
+        self.filled += new
         hidden = self.body.norm(hidden[:, -1])
         return _times(hidden, self.head) if self.head.is_mkldnn else output_logits(hidden, self.head)
 
-    def _attend(self, projected: Tensor, cos: Tensor, sin: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
-        """[B, N, H + 2G, W] queries, keys and values of N new tokens ↦ [B, N, H·W]; keys and values join `kept`."""
-        batch, new, _, width = projected.shape
-        turned = projected[:, :, : self.heads + self.groups]
-        turned = turned * cos + torch.cat([-turned[..., width // 2 :], turned[..., : width // 2]], -1) * sin
-        keys, values = kept[:, :, :, : mask.shape[-1]]
-        own = slice(self.filled - new, self.filled)
-        keys[:, :, own] = turned[:, :, self.heads :].transpose(1, 2)
-        values[:, :, own] = projected[:, :, self.heads + self.groups :].transpose(1, 2)
-        # The queries that share a key stand in one row after another: a kernel for several queries and one head is five
-        # times as fast as one that looks up the head of each.
-        sharing = self.heads // self.groups
-        queries = turned[:, :, : self.heads].transpose(1, 2).reshape(batch, self.groups, sharing * new, width)
-        if new > 1:
-            mask = mask.repeat(1, 1, sharing, 1)
-        seen = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return seen.reshape(batch, self.heads, new, width).transpose(1, 2).reshape(batch, new, -1)
-
     def keep(self, rows: Tensor) -> None:
         self.kept = self.kept.index_select(2, rows)
-        self.valid, self.position = self.valid[rows], self.position[rows]
+        self.first, self.position = self.first[rows], self.position[rows]
+
+
+class Between:
+    """What stands between the products of a block, by torch's operations; `Native` does the same for bfloat16."""
+
+    @staticmethod
+    def norm(norm: nn.Module, x: Tensor) -> Tensor:
+        return norm(x)
+
+    @staticmethod
+    def gated(act: nn.Module, both: Tensor) -> Tensor:
+        """[…, 2·I] gates and what they let through ↦ [..., I]."""
+        gate, up = both.chunk(2, -1)
+        return act(gate) * up
+
+    @staticmethod
+    def attend(
+        projected: Tensor, rotation: tuple[Tensor, Tensor], kept: Tensor, filled: int, first: Tensor, mask: Tensor
+    ) -> Tensor:
+        """[B, N, H + 2G, W] queries, keys and values of N new tokens ↦ [B, N, H·W].
+
+        Args:
+            rotation: [B, N, W] cosines and sines of their positions.
+            kept: [2, B, G, slots, W] keys and values; the new ones join from slot `filled` on.
+            first: [B] the first slot that is no padding.
+            mask: which slots a query sees, 0 or −∞; broadcasts to [B, G, H/G·N, slots in use].
+        """
+        batch, new, _, width = projected.shape
+        groups = kept.shape[2]
+        heads = projected.shape[2] - 2 * groups
+        cos, sin = (table.unsqueeze(2) for table in rotation)
+        turned = projected[:, :, : heads + groups]
+        turned = turned * cos + torch.cat([-turned[..., width // 2 :], turned[..., : width // 2]], -1) * sin
+        keys, values = kept[:, :, :, : mask.shape[-1]]
+        own = slice(filled, filled + new)
+        keys[:, :, own] = turned[:, :, heads:].transpose(1, 2)
+        values[:, :, own] = projected[:, :, heads + groups :].transpose(1, 2)
+        # The queries that share a key stand in one row after another: a kernel for several queries and one head is five
+        # times as fast as one that looks up the head of each.
+        queries = turned[:, :, :heads].transpose(1, 2).reshape(batch, groups, heads // groups * new, width)
+        seen = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        return seen.reshape(batch, heads, new, width).transpose(1, 2).reshape(batch, new, -1)
 
 
 class _Block:

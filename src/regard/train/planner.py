@@ -18,7 +18,7 @@ from typing import Any
 from regard.config import ModelConfig, RecipeConfig, changed_config
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
-from regard.models.sizes import SHORT, Phases, Sizes, logits_chunk
+from regard.models.sizes import Phases, Sizes, logits_chunk
 
 PROCESS_GB = 0.95
 """Of a process with its libraries, its texts and what it keeps of freed arrays, before it holds a model."""
@@ -69,7 +69,7 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
     if model.source == "scratch":
         shape = model.scratch
         width, inner = shape.hidden_size, shape.hidden_size * 8 // 3 // 8 * 8  # as in `models.loading.build_scratch`
-        return Sizes(width, inner, width, width, shape.num_layers, shape.vocab_size, shape.num_heads)
+        return Sizes(width, inner, width, width, shape.num_layers, shape.vocab_size)
     directory = default_cache() / model.source if model.source in ASSETS else Path(model.source)
     try:
         return Sizes.of_config(json.loads((directory / "config.json").read_text(encoding="utf-8")))
@@ -77,18 +77,12 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
         return None
 
 
-def kept_bytes(sizes: Sizes, dtype: str, rank: int, length: int) -> float:
-    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors.
-
-    Args:
-        length: tokens of a sequence; where it is short, attention in bfloat16 keeps the weights of all pairs.
-    """
+def kept_bytes(sizes: Sizes, dtype: str, rank: int) -> float:
+    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors."""
     if dtype == "bfloat16":
-        pairs = 5 * sizes.heads * length if length <= SHORT else 0
-        return 8.7 * sizes.intermediate + 19.7 * sizes.hidden + 7 * sizes.keys + 26 * rank + pairs
-    if rank:
-        return 16 * sizes.intermediate + 24 * sizes.hidden + 8 * sizes.keys + 28 * rank
-    return 16 * sizes.intermediate + 32 * sizes.hidden + 8 * sizes.keys
+        return 8 * sizes.intermediate + 16 * sizes.hidden + 4 * (sizes.queries + sizes.keys) + 26 * rank
+    hidden = (16 if rank else 24) * sizes.hidden
+    return 16 * sizes.intermediate + hidden + 12 * sizes.queries + 8 * sizes.keys + 28 * rank
 
 
 def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple[str, float]]:
@@ -114,12 +108,12 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
         return plain + each * layers * sizes.adapters(rank) if rank else every_weight
 
     def kept(number: float, length: int, layers: int = sizes.layers) -> float:
-        return number * length * layers * kept_bytes(sizes, model.dtype, rank, length)
+        return number * length * layers * kept_bytes(sizes, model.dtype, rank)
 
     if model.source == "scratch":
         settings = config.pretrain
         tokens = rows(settings.micro_batch_size, settings.batch_size) * settings.sequence_tokens
-        whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0, settings.sequence_tokens)
+        whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0)
         yield "pretrain", every_weight + max(4 * sizes.weights, whole + logits(tokens))
     number = rows(sft.micro_batch_size, sft.batch_size)
     length = prompt + sft.max_response_tokens

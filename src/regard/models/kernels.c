@@ -1,0 +1,244 @@
+/* Attention of short sequences, and what a decoding step does between its products; in bfloat16.
+
+Written in torch's operations a decoding step has some thirty small ones a block, each of which costs more than it
+computes, and attention of sequences of different lengths has as many again. Those operations are the oracle of these
+(rollout/decode.py, models/attention.py). Numbers are rounded where the modules of transformers round theirs, but for the
+scores and weights of attention, which stay float32. Nothing is summed across threads, rows or sequences, so a result
+does not depend on what else is computed with it.
+
+WIDTH and SHARING, the width of a head and the queries that share a key, and SHORT, the tokens of a sequence at most, are
+given when this is compiled. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bf16;
+
+static inline float wide(bf16 x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float out;
+    memcpy(&out, &bits, 4);
+    return out;
+}
+
+/* To the nearest, halves to even; what is not a number stays none. */
+static inline bf16 narrow(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded;
+}
+
+static inline float rounded(float x) { return wide(narrow(x)); }
+
+/* exp(x) = 2^n * 2^f with f in [-1/2, 1/2] as the first terms of its series; off by 2 in 10^7. */
+static inline float exponential(float x) {
+    float scaled = x * 1.44269504f;
+    scaled = scaled < -126 ? -126 : scaled > 127 ? 127 : scaled;
+    float whole = rintf(scaled), f = (scaled - whole) * 0.693147181f;
+    float series = 1 + f * (1 + f * (0.5f + f * (0.166666667f + f * (0.0416666667f + f * (0.00833333333f + f * 0.00138888889f)))));
+    uint32_t bits = (uint32_t)((int32_t)whole + 127) << 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    return series * power;
+}
+
+/* out = weight * x / sqrt(mean(x^2) + eps) for each row. */
+void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, int64_t rows, int64_t width, float eps) {
+    for (int64_t row = 0; row < rows; row++, x += width, out += width) {
+        float sum = 0;
+        #pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; i++) sum += wide(x[i]) * wide(x[i]);
+        float scale = 1 / sqrtf(sum / (float)width + eps);
+        #pragma omp simd
+        for (int64_t i = 0; i < width; i++) out[i] = narrow(wide(weight[i]) * rounded(wide(x[i]) * scale));
+    }
+}
+
+/* [rows, 2 * width] of x and y -> [rows, width] of x / (1 + exp(-x)) * y. */
+void silu_times(const bf16 *both, bf16 *out, int64_t rows, int64_t width) {
+    #pragma omp parallel for if (rows * width > 8192)
+    for (int64_t row = 0; row < rows; row++) {
+        const bf16 *x = both + 2 * row * width, *y = x + width;
+        bf16 *to = out + row * width;
+        #pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            float value = wide(x[i]);
+            to[i] = narrow(rounded(value / (1 + exponential(-value))) * wide(y[i]));
+        }
+    }
+}
+
+/* By the angles of a position: the first half of a head's width is turned into the second. */
+static inline void turn(const bf16 *x, const bf16 *cosine, const bf16 *sine, float *out) {
+    #pragma omp simd
+    for (int i = 0; i < WIDTH / 2; i++) {
+        int j = i + WIDTH / 2;
+        float a = wide(x[i]), b = wide(x[j]);
+        out[i] = rounded(rounded(a * wide(cosine[i])) + rounded(-b * wide(sine[i])));
+        out[j] = rounded(rounded(b * wide(cosine[j])) + rounded(a * wide(sine[j])));
+    }
+}
+
+/* Each row's key and value join the cache at `slot`; then its queries look at the row's slots from `first` to there.
+
+   projected  [rows, groups * SHARING + 2 * groups, WIDTH]: queries, keys, values
+   cosine, sine  [rows, WIDTH];  first  [rows]
+   keys, values  [rows, groups, slots, WIDTH]
+   scores  room for `slot` + 1 numbers for each of SHARING * rows * groups
+   out  [rows, groups * SHARING * WIDTH] */
+void attend_new(const bf16 *projected, const bf16 *cosine, const bf16 *sine, const int64_t *first, bf16 *keys,
+                bf16 *values, float *scores, bf16 *out, int64_t rows, int64_t groups, int64_t slots, int64_t slot,
+                float scaling) {
+    #pragma omp parallel for
+    for (int64_t part = 0; part < rows * groups; part++) {
+        int64_t row = part / groups, group = part % groups;
+        const bf16 *of_row = projected + row * groups * (SHARING + 2) * WIDTH;
+        const bf16 *c = cosine + row * WIDTH, *s = sine + row * WIDTH;
+        bf16 *own_keys = keys + part * slots * WIDTH, *own_values = values + part * slots * WIDTH;
+        float *weight = scores + part * SHARING * (slot + 1);
+        float query[SHARING][WIDTH], sums[SHARING][WIDTH] = {{0}}, key[WIDTH], total[SHARING] = {0};
+
+        turn(of_row + (groups * SHARING + group) * WIDTH, c, s, key);
+        for (int i = 0; i < WIDTH; i++) own_keys[slot * WIDTH + i] = narrow(key[i]);
+        memcpy(own_values + slot * WIDTH, of_row + (groups * (SHARING + 1) + group) * WIDTH, WIDTH * sizeof(bf16));
+        for (int q = 0; q < SHARING; q++) turn(of_row + (group * SHARING + q) * WIDTH, c, s, query[q]);
+
+        for (int64_t j = first[row]; j <= slot; j++) {
+            for (int i = 0; i < WIDTH; i++) key[i] = wide(own_keys[j * WIDTH + i]);
+            for (int q = 0; q < SHARING; q++) {
+                float sum = 0;
+                #pragma omp simd reduction(+ : sum)
+                for (int i = 0; i < WIDTH; i++) sum += query[q][i] * key[i];
+                weight[q * (slot + 1) + j] = sum * scaling;
+            }
+        }
+        for (int q = 0; q < SHARING; q++) {
+            float *w = weight + q * (slot + 1), top = w[first[row]], sum = 0;
+            #pragma omp simd reduction(max : top)
+            for (int64_t j = first[row]; j <= slot; j++) top = w[j] > top ? w[j] : top;
+            #pragma omp simd reduction(+ : sum)
+            for (int64_t j = first[row]; j <= slot; j++) sum += w[j] = exponential(w[j] - top);
+            total[q] = sum;
+        }
+        for (int64_t j = first[row]; j <= slot; j++) {
+            for (int i = 0; i < WIDTH; i++) key[i] = wide(own_values[j * WIDTH + i]);
+            for (int q = 0; q < SHARING; q++) {
+                float w = weight[q * (slot + 1) + j];
+                #pragma omp simd
+                for (int i = 0; i < WIDTH; i++) sums[q][i] += w * key[i];
+            }
+        }
+        for (int q = 0; q < SHARING; q++)
+            for (int i = 0; i < WIDTH; i++)
+                out[(part * SHARING + q) * WIDTH + i] = narrow(sums[q][i] / total[q]);
+    }
+}
+
+/* Where one head of one token lies: base + token * strides[0] + head * strides[1]. */
+static inline const bf16 *head_at(const bf16 *base, const int64_t *strides, int64_t token, int64_t head) {
+    return base + token * strides[0] + head * strides[1];
+}
+
+static inline void widened(const bf16 *x, float *out) {
+    #pragma omp simd
+    for (int i = 0; i < WIDTH; i++) out[i] = wide(x[i]);
+}
+
+static inline float dot(const float *x, const float *y) {
+    float sum = 0;
+    #pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < WIDTH; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+static inline void add_times(float *to, float factor, const float *x) {
+    #pragma omp simd
+    for (int i = 0; i < WIDTH; i++) to[i] += factor * x[i];
+}
+
+/* softmax over keys 0 to `last` of scaling * query . key. */
+static inline void weights_of(const float *query, float (*keys)[WIDTH], int64_t last, float scaling, float *weight) {
+    float top = -INFINITY, sum = 0;
+    for (int64_t j = 0; j <= last; j++) weight[j] = scaling * dot(query, keys[j]);
+    #pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j <= last; j++) top = weight[j] > top ? weight[j] : top;
+    #pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j <= last; j++) sum += weight[j] = exponential(weight[j] - top);
+    float share = 1 / sum;
+    #pragma omp simd
+    for (int64_t j = 0; j <= last; j++) weight[j] *= share;
+}
+
+/* softmax(scaling * Q K^T + causal mask) V of each sequence, whose tokens are begins[s] to begins[s + 1] - 1.
+
+   query  groups * SHARING heads;  key, value  groups heads;  strides  two numbers for each of these, see head_at
+   out  [tokens, groups * SHARING, WIDTH] */
+void attend(const bf16 *query, const bf16 *key, const bf16 *value, const int64_t *strides, const int64_t *begins,
+            bf16 *out, int64_t sequences, int64_t groups, float scaling) {
+    #pragma omp parallel for schedule(dynamic)
+    for (int64_t part = 0; part < sequences * groups; part++) {
+        int64_t begin = begins[part / groups], group = part % groups, length = begins[part / groups + 1] - begin;
+        float keys[SHORT][WIDTH], values[SHORT][WIDTH], weight[SHORT], own[WIDTH];
+        for (int64_t j = 0; j < length; j++) {
+            widened(head_at(key, strides + 2, begin + j, group), keys[j]);
+            widened(head_at(value, strides + 4, begin + j, group), values[j]);
+        }
+        for (int64_t i = 0; i < length; i++)
+            for (int64_t head = group * SHARING; head < (group + 1) * SHARING; head++) {
+                float seen[WIDTH] = {0};
+                widened(head_at(query, strides, begin + i, head), own);
+                weights_of(own, keys, i, scaling, weight);
+                for (int64_t j = 0; j <= i; j++) add_times(seen, weight[j], values[j]);
+                bf16 *to = out + ((begin + i) * groups * SHARING + head) * WIDTH;
+                for (int w = 0; w < WIDTH; w++) to[w] = narrow(seen[w]);
+            }
+    }
+}
+
+/* With weights P = softmax(S), S = scaling * Q K^T and the gradient G of what they see, P V:
+
+   dV = P^T G,  dS = P * (G V^T - rowsum(P * G V^T)),  dQ = scaling * dS K,  dK = scaling * dS^T Q
+
+   grad, of_query  [tokens, groups * SHARING, WIDTH];  of_key, of_value  [tokens, groups, WIDTH] */
+void attend_backward(const bf16 *query, const bf16 *key, const bf16 *value, const int64_t *strides,
+                     const int64_t *begins, const bf16 *grad, bf16 *of_query, bf16 *of_key, bf16 *of_value,
+                     int64_t sequences, int64_t groups, float scaling) {
+    #pragma omp parallel for schedule(dynamic)
+    for (int64_t part = 0; part < sequences * groups; part++) {
+        int64_t begin = begins[part / groups], group = part % groups, length = begins[part / groups + 1] - begin;
+        float keys[SHORT][WIDTH], values[SHORT][WIDTH], weight[SHORT], slope[SHORT], own[WIDTH], upstream[WIDTH];
+        float to_keys[SHORT][WIDTH], to_values[SHORT][WIDTH];
+        memset(to_keys, 0, length * sizeof keys[0]);
+        memset(to_values, 0, length * sizeof keys[0]);
+        for (int64_t j = 0; j < length; j++) {
+            widened(head_at(key, strides + 2, begin + j, group), keys[j]);
+            widened(head_at(value, strides + 4, begin + j, group), values[j]);
+        }
+        for (int64_t i = 0; i < length; i++)
+            for (int64_t head = group * SHARING; head < (group + 1) * SHARING; head++) {
+                int64_t place = ((begin + i) * groups * SHARING + head) * WIDTH;
+                float to_own[WIDTH] = {0}, mean = 0;
+                widened(head_at(query, strides, begin + i, head), own);
+                widened(grad + place, upstream);
+                weights_of(own, keys, i, scaling, weight);
+                for (int64_t j = 0; j <= i; j++) slope[j] = dot(upstream, values[j]);
+                #pragma omp simd reduction(+ : mean)
+                for (int64_t j = 0; j <= i; j++) mean += weight[j] * slope[j];
+                for (int64_t j = 0; j <= i; j++) {
+                    float ds = scaling * weight[j] * (slope[j] - mean);
+                    add_times(to_values[j], weight[j], upstream);
+                    add_times(to_own, ds, keys[j]);
+                    add_times(to_keys[j], ds, own);
+                }
+                for (int w = 0; w < WIDTH; w++) of_query[place + w] = narrow(to_own[w]);
+            }
+        for (int64_t j = 0; j < length; j++)
+            for (int w = 0; w < WIDTH; w++) {
+                int64_t place = ((begin + j) * groups + group) * WIDTH + w;
+                of_key[place] = narrow(to_keys[j][w]);
+                of_value[place] = narrow(to_values[j][w]);
+            }
+    }
+}

@@ -1,0 +1,53 @@
+"""`kernels.c`, compiled by the system's C compiler when it is first needed: in half a second, for this processor."""
+
+import ctypes
+import os
+import shlex
+import subprocess
+import tempfile
+from ctypes import c_float, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from torch import Tensor
+
+from regard.models.sizes import SHORT
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = "-O3 -march=native -shared -fPIC -fno-math-errno -fno-trapping-math -fassociative-math -fno-signed-zeros"
+"""Sums may be put in another order, for the sake of wide registers; nothing else of the arithmetic is given up."""
+_SIGNATURES = {
+    "rms_norm": [c_void_p] * 3 + [c_int64] * 2 + [c_float],
+    "silu_times": [c_void_p] * 2 + [c_int64] * 2,
+    "attend_new": [c_void_p] * 8 + [c_int64] * 4 + [c_float],
+    "attend": [c_void_p] * 6 + [c_int64] * 2 + [c_float],
+    "attend_backward": [c_void_p] * 9 + [c_int64] * 2 + [c_float],
+}
+
+
+@cache
+def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
+    """For heads of that width and so many queries a key; None where nothing here compiles them. The compiler is `$CC`
+    or `cc`."""
+    for threads in (["-fopenmp"], []):  # a compiler without OpenMP makes one thread of it
+        with tempfile.TemporaryDirectory() as directory:
+            target = Path(directory) / "kernels.so"
+            compiler = shlex.split(os.environ.get("CC", "cc"))
+            shape = [f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}"]
+            command = [*compiler, *FLAGS.split(), *threads, *shape, str(SOURCE), "-o", str(target), "-lm"]
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=60)
+                library = ctypes.CDLL(str(target))
+            except (OSError, subprocess.SubprocessError):
+                continue
+        for name, arguments in _SIGNATURES.items():
+            getattr(library, name).argtypes = arguments
+            getattr(library, name).restype = None
+        return library
+    return None
+
+
+def at(x: Tensor) -> int:
+    """Where the numbers of a tensor lie, one after another."""
+    assert x.is_contiguous() and x.device.type == "cpu"
+    return x.data_ptr()
