@@ -102,9 +102,15 @@ def test_a_token_looks_at_its_own_row_from_the_first_slot_to_itself(
     assert torch.equal(step["kept"][1, :, :, slot], step["projected"][:, 0, -groups:])  # the value joins as it is
 
 
-def test_large_scores_do_not_overflow() -> None:
+def test_large_scores_do_not_overflow_nor_vanish() -> None:
     step = a_step(2, 2, 2, 16, 9, scale=1000)
     torch.testing.assert_close(compiled().attend(**step).double(), exactly(step), rtol=2**-8, atol=1e-6)
+    far = a_step(2, 1, 2, 16, 1) | {"first": torch.zeros(2, dtype=torch.int64)}
+    far["rotation"] = (torch.ones(2, 1, 16).bfloat16(), torch.zeros(2, 1, 16).bfloat16())
+    queries, keys, values = far["projected"].split([2, 1, 1], 2)
+    queries.copy_(-1000 * keys)  # every score is far below zero, that of the first slot twice as far
+    far["kept"][0, :, :, 0] = 2 * keys[:, 0]
+    assert torch.equal(compiled().attend(**far), values.expand(-1, -1, 2, -1).flatten(2))
 
 
 def test_a_row_does_not_depend_on_the_others_nor_on_the_number_of_threads() -> None:

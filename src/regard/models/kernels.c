@@ -22,12 +22,12 @@ static inline float wide(bf16 x) {
     return out;
 }
 
-/* To the nearest, halves to even; what is not a number stays none. */
+/* To the nearest, halves to even. What is not a number stays none: those that arithmetic makes of bfloat16 have no low
+   bits that could carry. */
 static inline bf16 narrow(float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded;
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
 
 static inline float rounded(float x) { return wide(narrow(x)); }
