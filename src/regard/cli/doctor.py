@@ -14,18 +14,23 @@ import typer
 from regard.config import RecipeConfig, load_recipe
 from regard.data.assets import ASSETS
 from regard.errors import ConfigError
+from regard.runlog.environment import multiplies_bfloat16
 from regard.train.planner import memory_gb, plan, refuse_what_does_not_fit
 
 TRAIN_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "vaderSentiment")
 
-RECIPES: dict[str, dict[str, float]] = {
-    "tiny": {"gb": 1.5, "disk_gb": 0.3, "work": 1.0},
-    "movie-sentiment": {"gb": 5.1, "disk_gb": 4.0, "work": 6.7},
+RECIPES: dict[str, dict[str, dict[str, float]]] = {
+    "tiny": {
+        "float32": {"gb": 1.5, "disk_gb": 0.3, "seconds": 105, "gflops": 179},
+        "bfloat16": {"gb": 1.5, "disk_gb": 0.3, "seconds": 60, "gflops": 430},
+    },
+    "movie-sentiment": {
+        "float32": {"gb": 5.1, "disk_gb": 4.0, "seconds": 704, "gflops": 179},
+        "bfloat16": {"gb": 2.8, "disk_gb": 4.0, "seconds": 494, "gflops": 430},
+    },
 }
-"""Memory: the measured peak (docs/experiments.md), rounded up. Work: measured, in multiples of tiny's."""
-
-TINY_SECONDS_AT = (105.0, 179.0)
-"""tiny took so many seconds on two cores where products of float32 matrices reached so many GFLOP/s."""
+"""By the number format that `model.dtype: auto` means here. Memory: the measured peak (docs/experiments.md), rounded
+up. A run took so many seconds on two cores where products of matrices reached so many GFLOP/s."""
 
 
 def doctor(
@@ -104,15 +109,17 @@ def examine() -> dict[str, Any]:
             packages[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             packages[name] = None
-    gflops = _gflops()
+    gflops, dtype = _gflops(), "bfloat16" if multiplies_bfloat16() else "float32"
+    rate = gflops if dtype == "float32" else _gflops(dtype)
     disk = shutil.disk_usage(existing).free / 1e9
     recipes = {}
-    for name, needs in RECIPES.items():
+    for name, of in RECIPES.items():
+        needs = of[dtype]
         missing = [p for p, version in packages.items() if version is None]
         why = f"; missing: {', '.join(missing)}" if missing else ""
         why += "; too little memory" if memory < needs["gb"] else ""
         why += "; too little disk" if disk < needs["disk_gb"] else ""
-        seconds = TINY_SECONDS_AT[0] * needs["work"] * TINY_SECONDS_AT[1] / gflops if gflops else None
+        seconds = needs["seconds"] * needs["gflops"] / rate if rate else None
         recipes[name] = {"fits": not why, "why": why, "gb": needs["gb"], "minutes": seconds / 60 if seconds else None}
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

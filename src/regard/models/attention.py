@@ -1,14 +1,12 @@
 """Causal attention for the short sequences of training, under a name of transformers' registry: a kernel for bfloat16,
 and sequences of different lengths without padding. For models whose attention is that and nothing else (`ONE_STREAM`).
 
-The library's fused kernel is made for long sequences; of some tens of tokens its backward pass is slow. Here queries
-that share a key are rows of one product, so no key is copied, and scores are float32, as in the fused kernel.
-Everything else (float32, long sequences, padding on the left, a cache) goes to that kernel, which is the oracle of this
-one in the tests.
-
-Sequences that lie one after another as one row (`packed`) are padded for attention alone, so that no other layer
-computes padding. (Krell et al. 2021, arXiv 2107.02027, hide the other sequences by a mask instead, which computes all
-pairs.)
+Sequences lie one after another as one row (`packed`), so that no layer computes padding. (Krell et al. 2021, arXiv
+2107.02027, hide the other sequences by a mask instead, which computes all pairs.) Short ones in bfloat16 go through
+`kernels.c` one by one, where there is a compiler. Elsewhere they are padded for attention alone: the library's fused
+kernel is made for long sequences, and of some tens of tokens its backward pass is slow, so queries that share a key are
+rows of one product, and no key is copied. Scores are float32 in all of them. Everything else (float32, long sequences,
+padding on the left, a cache) goes to the library's kernel, which is the oracle of these in the tests.
 """
 
 from collections.abc import Iterator, Sequence
