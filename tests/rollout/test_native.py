@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from test_decode import ROOM, llama, logits
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from regard.rollout.decode import Between, Fused, Modular
 from regard.rollout.native import Native
-from tests.rollout.test_decode import ROOM, llama, logits
 
 
 def compiled(width: int = 16, sharing: int = 2) -> Native:

@@ -127,7 +127,8 @@ def test_doctor_plans_a_recipe() -> None:
 
 
 def test_doctor_says_whether_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert json.loads(regard("doctor", "--json").stdout)["c_compiler"].endswith("cc")
+    monkeypatch.setenv("CC", "cc -O1")
+    assert json.loads(regard("doctor", "--json").stdout)["c_compiler"].endswith("/cc")
     monkeypatch.setenv("CC", "no-such-compiler -O1")
     assert "no  C compiler" in regard("doctor").stdout
 

@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from regard.config import RecipeConfig, load_recipe
 from regard.data.assets import ASSETS
 from regard.errors import ConfigError
+from regard.models.native import compiler
 from regard.runlog.environment import multiplies_bfloat16
 from regard.train.planner import memory_gb, plan, refuse_what_does_not_fit
 
@@ -30,7 +30,8 @@ RECIPES: dict[str, dict[str, dict[str, float]]] = {
     },
 }
 """By the number format that `model.dtype: auto` means here. Memory: the measured peak (docs/experiments.md), rounded
-up. A run took so many seconds on two cores where products of matrices reached so many GFLOP/s."""
+up. A run took so many seconds on two cores where products of matrices reached so many GFLOP/s; that of
+`movie-sentiment` in float32 is 6.7 times that of `tiny`, as measured elsewhere."""
 
 
 def doctor(
@@ -127,7 +128,7 @@ def examine() -> dict[str, Any]:
         "disk_gb": disk,
         "python": platform.python_version(),
         "packages": packages,
-        "c_compiler": shutil.which(shlex.split(os.environ.get("CC") or "cc")[0]),
+        "c_compiler": shutil.which(compiler()[0]),
         "gflops_float32": gflops,
         "recipes": recipes,
     }

@@ -12,6 +12,7 @@ padding on the left, a cache) goes to the library's kernel, which is the oracle 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from ctypes import CDLL
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -91,11 +92,9 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, begins: Tensor, scaling: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, begins: Tensor, scaling: float, library: CDLL
     ) -> Tensor:
         (_, heads, total, width), groups = query.shape, key.shape[1]
-        library = kernels(width, heads // groups)
-        assert library is not None
         query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
         strides = torch.tensor([s for x in (query, key, value) for s in (x.stride(2), x.stride(1))])
         out = query.new_zeros((1, total, heads, width))
@@ -108,14 +107,14 @@ class _Compiled(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value, strides, begins = ctx.saved_tensors
         of_query, of_key, of_value = (x.new_zeros((1, x.shape[2], x.shape[1], x.shape[3])) for x in (query, key, value))
         ctx.library.attend_backward(
             query.data_ptr(), key.data_ptr(), value.data_ptr(), at(strides), at(begins), at(grad.contiguous()),
             at(of_query), at(of_key), at(of_value), len(begins) - 1, key.shape[1], ctx.scaling,
         )  # fmt: skip
-        return of_query.transpose(1, 2), of_key.transpose(1, 2), of_value.transpose(1, 2), None, None
+        return of_query.transpose(1, 2), of_key.transpose(1, 2), of_value.transpose(1, 2), None, None, None
 
 
 class _Moved(torch.autograd.Function):
@@ -154,9 +153,9 @@ def attention(
         return _attend(module, query, key, value, attention_mask, **settings), None
     width = query.shape[-1]
     short = query.dtype is torch.bfloat16 and max(row.lengths) <= SHORT
-    if short and kernels(width, query.shape[1] // key.shape[1]) is not None:
+    if short and (library := kernels(width, query.shape[1] // key.shape[1])) is not None:
         scaling = settings.get("scaling", width**-0.5)
-        return _Compiled.apply(query, key, value, row.begins, scaling), None  # pyright: ignore[reportReturnType]
+        return _Compiled.apply(query, key, value, row.begins, scaling, library), None  # pyright: ignore[reportReturnType]
     places = row.places
     sizes = [rows * longest for rows, longest in places.shapes]
     batches = zip(

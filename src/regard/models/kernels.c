@@ -32,7 +32,8 @@ static inline bf16 narrow(float x) {
 
 static inline float rounded(float x) { return wide(narrow(x)); }
 
-/* exp(x) = 2^n * 2^f with f in [-1/2, 1/2] as the first terms of its series; off by 2 in 10^7. */
+/* exp(x) = 2^n * 2^f with f in [-1/2, 1/2] as the first terms of its series; off by 6 in 10^7 for x in
+   [-8, 8], by 4 in 10^6 for any that is not beyond the range of floats. */
 static inline float exponential(float x) {
     float scaled = x * 1.44269504f;
     scaled = scaled < -126 ? -126 : scaled > 127 ? 127 : scaled;
@@ -70,6 +71,35 @@ void silu_times(const bf16 *both, bf16 *out, int64_t rows, int64_t width) {
     }
 }
 
+static inline void widened(const bf16 *x, float *out) {
+    #pragma omp simd
+    for (int i = 0; i < WIDTH; i++) out[i] = wide(x[i]);
+}
+
+static inline float dot(const float *x, const float *y) {
+    float sum = 0;
+    #pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < WIDTH; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+static inline void add_times(float *to, float factor, const float *x) {
+    #pragma omp simd
+    for (int i = 0; i < WIDTH; i++) to[i] += factor * x[i];
+}
+
+/* The n scores become their softmax. */
+static inline void softmax(float *score, int64_t n) {
+    float top = -INFINITY, sum = 0;
+    #pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < n; j++) top = score[j] > top ? score[j] : top;
+    #pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) sum += score[j] = exponential(score[j] - top);
+    float share = 1 / sum;
+    #pragma omp simd
+    for (int64_t j = 0; j < n; j++) score[j] *= share;
+}
+
 /* By the angles of a position: the first half of a head's width is turned into the second. */
 static inline void turn(const bf16 *x, const bf16 *cosine, const bf16 *sine, float *out) {
     #pragma omp simd
@@ -98,7 +128,7 @@ void attend_new(const bf16 *projected, const bf16 *cosine, const bf16 *sine, con
         const bf16 *c = cosine + row * WIDTH, *s = sine + row * WIDTH;
         bf16 *own_keys = keys + part * slots * WIDTH, *own_values = values + part * slots * WIDTH;
         float *weight = scores + part * SHARING * (slot + 1);
-        float query[SHARING][WIDTH], sums[SHARING][WIDTH] = {{0}}, key[WIDTH], total[SHARING] = {0};
+        float query[SHARING][WIDTH], sums[SHARING][WIDTH] = {{0}}, key[WIDTH];
 
         turn(of_row + (groups * SHARING + group) * WIDTH, c, s, key);
         for (int i = 0; i < WIDTH; i++) own_keys[slot * WIDTH + i] = narrow(key[i]);
@@ -106,33 +136,16 @@ void attend_new(const bf16 *projected, const bf16 *cosine, const bf16 *sine, con
         for (int q = 0; q < SHARING; q++) turn(of_row + (group * SHARING + q) * WIDTH, c, s, query[q]);
 
         for (int64_t j = first[row]; j <= slot; j++) {
-            for (int i = 0; i < WIDTH; i++) key[i] = wide(own_keys[j * WIDTH + i]);
-            for (int q = 0; q < SHARING; q++) {
-                float sum = 0;
-                #pragma omp simd reduction(+ : sum)
-                for (int i = 0; i < WIDTH; i++) sum += query[q][i] * key[i];
-                weight[q * (slot + 1) + j] = sum * scaling;
-            }
+            widened(own_keys + j * WIDTH, key);
+            for (int q = 0; q < SHARING; q++) weight[q * (slot + 1) + j] = scaling * dot(query[q], key);
         }
-        for (int q = 0; q < SHARING; q++) {
-            float *w = weight + q * (slot + 1), top = w[first[row]], sum = 0;
-            #pragma omp simd reduction(max : top)
-            for (int64_t j = first[row]; j <= slot; j++) top = w[j] > top ? w[j] : top;
-            #pragma omp simd reduction(+ : sum)
-            for (int64_t j = first[row]; j <= slot; j++) sum += w[j] = exponential(w[j] - top);
-            total[q] = sum;
-        }
+        for (int q = 0; q < SHARING; q++) softmax(weight + q * (slot + 1) + first[row], slot + 1 - first[row]);
         for (int64_t j = first[row]; j <= slot; j++) {
-            for (int i = 0; i < WIDTH; i++) key[i] = wide(own_values[j * WIDTH + i]);
-            for (int q = 0; q < SHARING; q++) {
-                float w = weight[q * (slot + 1) + j];
-                #pragma omp simd
-                for (int i = 0; i < WIDTH; i++) sums[q][i] += w * key[i];
-            }
+            widened(own_values + j * WIDTH, key);
+            for (int q = 0; q < SHARING; q++) add_times(sums[q], weight[q * (slot + 1) + j], key);
         }
         for (int q = 0; q < SHARING; q++)
-            for (int i = 0; i < WIDTH; i++)
-                out[(part * SHARING + q) * WIDTH + i] = narrow(sums[q][i] / total[q]);
+            for (int i = 0; i < WIDTH; i++) out[(part * SHARING + q) * WIDTH + i] = narrow(sums[q][i]);
     }
 }
 
@@ -141,34 +154,10 @@ static inline const bf16 *head_at(const bf16 *base, const int64_t *strides, int6
     return base + token * strides[0] + head * strides[1];
 }
 
-static inline void widened(const bf16 *x, float *out) {
-    #pragma omp simd
-    for (int i = 0; i < WIDTH; i++) out[i] = wide(x[i]);
-}
-
-static inline float dot(const float *x, const float *y) {
-    float sum = 0;
-    #pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < WIDTH; i++) sum += x[i] * y[i];
-    return sum;
-}
-
-static inline void add_times(float *to, float factor, const float *x) {
-    #pragma omp simd
-    for (int i = 0; i < WIDTH; i++) to[i] += factor * x[i];
-}
-
 /* softmax over keys 0 to `last` of scaling * query . key. */
 static inline void weights_of(const float *query, float (*keys)[WIDTH], int64_t last, float scaling, float *weight) {
-    float top = -INFINITY, sum = 0;
     for (int64_t j = 0; j <= last; j++) weight[j] = scaling * dot(query, keys[j]);
-    #pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j <= last; j++) top = weight[j] > top ? weight[j] : top;
-    #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j <= last; j++) sum += weight[j] = exponential(weight[j] - top);
-    float share = 1 / sum;
-    #pragma omp simd
-    for (int64_t j = 0; j <= last; j++) weight[j] *= share;
+    softmax(weight, last + 1);
 }
 
 /* softmax(scaling * Q K^T + causal mask) V of each sequence, whose tokens are begins[s] to begins[s + 1] - 1.

@@ -8,10 +8,12 @@ import tempfile
 from ctypes import c_float, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from regard.models.sizes import SHORT
+
+if TYPE_CHECKING:  # `regard doctor` asks for the compiler where there may be no torch
+    from torch import Tensor
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = "-O3 -march=native -shared -fPIC -fno-math-errno -fno-trapping-math -fassociative-math -fno-signed-zeros"
@@ -25,16 +27,19 @@ _SIGNATURES = {
 }
 
 
+def compiler() -> list[str]:
+    """What calls the C compiler: the words of `$CC`, or `cc`."""
+    return shlex.split(os.environ.get("CC") or "cc")
+
+
 @cache
 def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
-    """For heads of that width and so many queries a key; None where nothing here compiles them. The compiler is `$CC`
-    or `cc`."""
+    """For heads of that width and so many queries a key; None where nothing here compiles them."""
     for threads in (["-fopenmp"], []):  # a compiler without OpenMP makes one thread of it
         with tempfile.TemporaryDirectory() as directory:
             target = Path(directory) / "kernels.so"
-            compiler = shlex.split(os.environ.get("CC", "cc"))
             shape = [f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}"]
-            command = [*compiler, *FLAGS.split(), *threads, *shape, str(SOURCE), "-o", str(target), "-lm"]
+            command = [*compiler(), *FLAGS.split(), *threads, *shape, str(SOURCE), "-o", str(target), "-lm"]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=60)
                 library = ctypes.CDLL(str(target))
@@ -47,7 +52,7 @@ def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
     return None
 
 
-def at(x: Tensor) -> int:
+def at(x: "Tensor") -> int:
     """Where the numbers of a tensor lie, one after another."""
     assert x.is_contiguous() and x.device.type == "cpu"
     return x.data_ptr()

@@ -133,7 +133,7 @@ class Fused:
         batch, new, _ = hidden.shape
         mask = torch.zeros(seen.shape, dtype=hidden.dtype).masked_fill_(~seen, -torch.inf)
         rotation = self.body.rotary_emb(hidden, positions)
-        # Prompts are few and long passes: there torch's attention is as good.
+        # Prompts are one pass, of which torch's attention takes a tenth.
         attend = self.between.attend if new == 1 else Between.attend
         for block, kept in zip(self.blocks, self.kept, strict=True):
             projected = block.attention_in(self.between.norm(block.norm_in, hidden))

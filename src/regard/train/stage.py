@@ -188,8 +188,8 @@ def keep_memory() -> None:
 
 @cache
 def leave_libraries_alone() -> None:
-    """The garbage collector need not look at what is there when the first run begins: of the libraries alone it takes a
-    quarter of a second each time, of which `tiny` has a dozen."""
+    """The garbage collector need not look at what is there when the first run begins: the libraries alone take a
+    quarter of a second each time."""
     gc.freeze()
 
 

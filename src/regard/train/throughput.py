@@ -21,7 +21,7 @@ class Limit:
 
     phases: Phases
     measured: Callable[[], float]
-    per_second: float = 0.0
+    per_second: float
 
     @classmethod
     def of(cls, parts: "Parts", world: World) -> "Limit | None":
