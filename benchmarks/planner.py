@@ -5,7 +5,8 @@
 Every configuration is run for a few steps of each stage, one after another, and its record is compared with what the
 plan of its configuration says: the largest peak memory of any stage, and the median seconds of an iteration of stage 4
 without its first. The machine's rate is the median of what the runs of that number format measured when stage 4 began,
-since one of them may fall into a slow moment. Time is planned twice: as `regard doctor` does, for responses of nearly
+since one of them may fall into a slow moment. What a process has before it holds a model is measured in this one, as
+`regard run` does in its own. Time is planned twice: as `regard doctor` does, for responses of nearly
 the most tokens, and for as many as the policy gave.
 Weights are deleted as soon as a run is finished, and finished runs are not run again. Prints a table and one JSON
 object.
@@ -23,7 +24,8 @@ import yaml
 
 from regard.config import parse_config
 from regard.runlog.reader import read_run
-from regard.train.planner import FULL, plan
+from regard.train import pipeline  # noqa: F401  what a run imports
+from regard.train.planner import FULL, imported_gb, plan
 
 SHORT = ["pretrain.steps=3", "sft.steps=2", "rm.steps=4", "ppo.steps=4", "ppo.warmup_steps=1", "eval.num_prompts=64"]
 
@@ -85,10 +87,10 @@ def measure(name: str, place: Path) -> dict[str, Any]:
     }
 
 
-def predict(row: dict[str, Any], gflops: float) -> None:
+def predict(row: dict[str, Any], gflops: float, imported: float) -> None:
     config = row.pop("config")
     for name, share in (("", FULL), ("_answered", row["answered"])):
-        predicted = plan(config, gflops, answered=share)
+        predicted = plan(config, gflops, answered=share, imported_gb=imported)
         assert predicted is not None
         row[f"predicted{name}_s"] = predicted.step_seconds
         row["predicted_gb"] = predicted.peak_gb
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/planner"))
     parser.add_argument("--only", nargs="*", default=list(CONFIGURATIONS))
     args = parser.parse_args()
+    imported = imported_gb()
     args.out.mkdir(parents=True, exist_ok=True)
     table: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(args.only, start=1):
@@ -106,7 +109,8 @@ def main() -> None:
         print(f"[{number}/{len(args.only)}] {name}", file=sys.stderr, flush=True)
     formats = {name: row["config"].model.dtype for name, row in table.items()}
     for name, row in table.items():
-        predict(row, statistics.median(other["gflops"] for of, other in table.items() if formats[of] == formats[name]))
+        rates = [other["gflops"] for of, other in table.items() if formats[of] == formats[name]]
+        predict(row, statistics.median(rates), imported)
     print("| configuration | format | GB | planned | off | seconds | planned | off | tokens | planned | off |")
     print("|" + "---|" * 11)
     for name, row in table.items():

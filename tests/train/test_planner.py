@@ -1,6 +1,7 @@
 """What a plan counts against what torch keeps, and what is refused before a run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from regard.models import attention
 from regard.models.loading import add_lora
 from regard.models.sequences import last_hidden
 from regard.models.work import sizes_of
-from regard.train.planner import kept_bytes, memory_gb, plan, refuse_what_does_not_fit, sizes_for
+from regard.train.planner import (
+    IMPORTED_GB,
+    imported_gb,
+    kept_bytes,
+    memory_gb,
+    plan,
+    refuse_what_does_not_fit,
+    sizes_for,
+)
 
 ROWS, LENGTH = 4, 32
 ROLLOUTS = 2**24
@@ -119,11 +128,25 @@ def test_a_run_that_cannot_fit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_doctor_plans_a_recipe() -> None:
     printed = regard("doctor", "--recipe", "tiny", "--set", "model.dtype=float32").stdout
-    assert "tiny: about 1.2 GB at most" in printed
+    gb = re.search(r"tiny: about (\d+\.\d) GB at most", printed)
+    assert gb is not None and 1.2 <= float(gb[1]) < 1.2 + imported_gb()  # this process has more than a run's own
     assert "an iteration of stage 4 takes about" in printed
     refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
     assert refused.returncode == 2 and "GB in stage ppo, and" in refused.stderr
     assert regard("doctor", "--set", "seed=1").returncode == 2
+
+
+def test_a_process_that_has_more_before_it_holds_a_model_needs_that_more(tmp_path: Path) -> None:
+    config = load_recipe("tiny")
+    usual, with_cuda = plan(config), plan(config, imported_gb=0.85)
+    assert usual is not None and with_cuda is not None
+    assert with_cuda.peak_gb - usual.peak_gb == pytest.approx(0.85 - IMPORTED_GB)
+    with pytest.raises(ConfigError, match="in stage"):
+        refuse_what_does_not_fit(config, config.stages, usual.peak_gb, imported_gb=10.0)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("VmRSS:\t  500000 kB\n")
+    assert imported_gb(tmp_path) == pytest.approx(0.512)
+    assert imported_gb(tmp_path / "none") == IMPORTED_GB
 
 
 def test_doctor_says_whether_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from regard.data.assets import ASSETS
 from regard.errors import ConfigError
 from regard.models.native import compiler
 from regard.runlog.environment import multiplies_bfloat16
-from regard.train.planner import memory_gb, plan, refuse_what_does_not_fit
+from regard.train.planner import IMPORTED_GB, imported_gb, memory_gb, plan, refuse_what_does_not_fit
 
 TRAIN_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scikit-learn", "vaderSentiment")
 
@@ -74,7 +74,8 @@ def _plan(config: RecipeConfig, as_json: bool) -> None:
     Raises:
         ConfigError: it will not fit, or the sizes of its model are not known.
     """
-    found = plan(config, _gflops(config.model.dtype))
+    imported = _imported_gb()
+    found = plan(config, _gflops(config.model.dtype), imported_gb=imported)
     if found is None:
         hint = f"Type: regard data fetch {config.model.source}" if config.model.source in ASSETS else NOT_PLANNED
         raise ConfigError(f"The sizes of model {config.model.source!r} are not known here. {hint}")
@@ -94,7 +95,7 @@ def _plan(config: RecipeConfig, as_json: bool) -> None:
             print(
                 f"an iteration of stage 4 takes about {seconds:.0f} s, all {steps} about {steps * seconds / 60:.0f} min"
             )
-    refuse_what_does_not_fit(config, config.stages, free)
+    refuse_what_does_not_fit(config, config.stages, free, imported_gb=imported)
 
 
 NOT_PLANNED = "Point model.source at a directory whose config.json is that of a Llama, Mistral or Qwen."
@@ -132,6 +133,15 @@ def examine() -> dict[str, Any]:
         "gflops_float32": gflops,
         "recipes": recipes,
     }
+
+
+def _imported_gb() -> float:
+    """Of this process, once it has imported what a run imports."""
+    try:
+        import regard.train.pipeline  # noqa: F401
+    except ModuleNotFoundError:
+        return IMPORTED_GB
+    return imported_gb()
 
 
 def _gflops(dtype: str = "float32") -> float | None:

@@ -14,7 +14,7 @@ from regard.config import RecipeConfig, load_recipe
 from regard.data.assets import ASSETS, fetch
 from regard.review import review as review_run
 from regard.runlog.reader import read_run
-from regard.train.planner import memory_gb, refuse_what_does_not_fit
+from regard.train.planner import imported_gb, memory_gb, refuse_what_does_not_fit
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe, or path of a YAML file.")]
 Overrides = Annotated[
@@ -64,7 +64,7 @@ def _train(
         if config.model.source in ASSETS and stages & {"sft", "rm"}:
             fetch(config.model.source)
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        refuse_what_does_not_fit(config, stages, memory_gb() / processes, processes)
+        refuse_what_does_not_fit(config, stages, memory_gb() / processes, processes, imported_gb())
     path = out or Path("runs") / f"{config.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     summary = run_recipe(
         config, path, argv=sys.argv, resume=resume, only=only, start_from=start_from, sinks=sinks, quiet=as_json

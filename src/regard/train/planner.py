@@ -20,8 +20,10 @@ from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
 from regard.models.sizes import Phases, Sizes, logits_chunk
 
-PROCESS_GB = 0.95
-"""Of a process with its libraries, its texts and what it keeps of freed arrays, before it holds a model."""
+IMPORTED_GB = 0.47
+"""Of a process with its libraries, where torch is built without CUDA; with CUDA they take 0.85."""
+BESIDE_GB = 0.48
+"""Of texts, and of freed arrays that a process keeps."""
 FULL = 0.95
 """Tokens of a response, as a share of the most."""
 LOGITS_COPIES = 4
@@ -50,17 +52,24 @@ class Plan:
         return max(self.gb.values())
 
 
-def plan(config: RecipeConfig, gflops: float | None = None, processes: int = 1, answered: float = FULL) -> Plan | None:
+def plan(
+    config: RecipeConfig,
+    gflops: float | None = None,
+    processes: int = 1,
+    answered: float = FULL,
+    imported_gb: float = IMPORTED_GB,
+) -> Plan | None:
     """The cost of `config` for each of so many processes; None where the sizes of its model are not known here.
 
     Args:
         gflops: what all processes together make of a product of large matrices in the configuration's dtype.
         answered: tokens of a response, as a share of the most. A policy that ends early takes less time.
+        imported_gb: what a process has before it holds a model, as `imported_gb` measures it.
     """
     sizes = sizes_for(config.model)
     if sizes is None:
         return None
-    gb = {stage: PROCESS_GB + count / 1e9 for stage, count in _bytes(config, sizes, processes)}
+    gb = {stage: imported_gb + BESIDE_GB + count / 1e9 for stage, count in _bytes(config, sizes, processes)}
     return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops, answered))
 
 
@@ -186,24 +195,38 @@ def memory_gb(proc: Path = Path("/proc"), group: Path = Path("/sys/fs/cgroup")) 
     return free / 1e9
 
 
+def imported_gb(proc: Path = Path("/proc")) -> float:
+    """What this process has, which is to have imported what a run does and to hold no model yet."""
+    with suppress(OSError, ValueError, KeyError):
+        return _numbers(proc / "self" / "status")["VmRSS"] * 1024 / 1e9
+    return IMPORTED_GB
+
+
 def _numbers(path: Path) -> dict[str, int]:
     """Word ↦ the number after it, of each line that has one."""
     rows = (line.replace(":", " ").split() for line in path.read_text(encoding="utf-8").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
-def refuse_what_does_not_fit(config: RecipeConfig, stages: Collection[str], free_gb: float, processes: int = 1) -> None:
+def refuse_what_does_not_fit(
+    config: RecipeConfig,
+    stages: Collection[str],
+    free_gb: float,
+    processes: int = 1,
+    imported_gb: float = IMPORTED_GB,
+) -> None:
     """
     Args:
         stages: those that are to be run.
         free_gb: for each process.
+        imported_gb: what a process has before it holds a model.
     Raises:
         ConfigError: the plan needs more than `free_gb` by more than it is off; it names the smallest change that fits.
     """
 
     def worst(changes: Mapping[str, Any]) -> tuple[float, str]:
         """How much the stage needs that needs most, and which it is."""
-        known = plan(changed_config(config, changes), processes=processes)
+        known = plan(changed_config(config, changes), processes=processes, imported_gb=imported_gb)
         return max(
             ((gb, stage) for stage, gb in (known.gb if known else {}).items() if stage in stages), default=(0, "")
         )
