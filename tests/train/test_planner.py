@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from regard.config import RecipeConfig, changed_config, load_recipe
 from regard.errors import ConfigError
 from regard.models import attention
+from regard.models.between import use_kernels
 from regard.models.loading import add_lora
 from regard.models.sequences import last_hidden
 from regard.models.work import sizes_of
@@ -25,7 +26,7 @@ from regard.train.planner import (
     sizes_for,
 )
 
-ROWS, LENGTH = 4, 32
+ROWS, LENGTH = 16, 32
 ROLLOUTS = 2**24
 TOO_MUCH = [
     word
@@ -42,6 +43,7 @@ def model_of(layers: int, dtype: torch.dtype, rank: int) -> LlamaForCausalLM:
         num_key_value_heads=2, tie_word_embeddings=True, attn_implementation=attention.NAME,
     )  # fmt: skip
     model = LlamaForCausalLM(config).to(dtype)
+    use_kernels(model)
     return add_lora(model, rank, 0) if rank else model
 
 

@@ -1,18 +1,18 @@
-"""Causal attention for the short sequences of training, under a name of transformers' registry: a kernel for bfloat16,
-and sequences of different lengths without padding. For models whose attention is that and nothing else (`ONE_STREAM`).
+"""Causal attention for the short sequences of training, under a name of transformers' registry: products of torch for
+bfloat16, and sequences of different lengths without padding. For models whose attention is that and nothing else
+(`ONE_STREAM`).
 
 Sequences lie one after another as one row (`packed`), so that no layer computes padding. (Krell et al. 2021, arXiv
-2107.02027, hide the other sequences by a mask instead, which computes all pairs.) Short ones in bfloat16 go through
-`kernels.c` one by one, where there is a compiler. Elsewhere they are padded for attention alone: the library's fused
-kernel is made for long sequences, and of some tens of tokens its backward pass is slow, so queries that share a key are
-rows of one product, and no key is copied. Scores are float32 in all of them. Everything else (float32, long sequences,
-padding on the left, a cache) goes to the library's kernel, which is the oracle of these in the tests.
+2107.02027, hide the other sequences by a mask instead, which computes all pairs.) Short ones in bfloat16 go through C
+one by one, where there is a compiler (`between.py`), and do not come here. Others are padded for attention alone: the
+library's fused kernel is made for long sequences, and of some tens of tokens its backward pass is slow, so queries that
+share a key are rows of one product, and no key is copied. Scores are float32 in all of them. Everything else (float32,
+long sequences, padding on the left, a cache) goes to the library's kernel, which is the oracle of these in the tests.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from ctypes import CDLL
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,12 +22,9 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from regard.models.native import at, kernels
 from regard.models.sizes import FEW, SHORT, filled
 
 NAME = "regard"
-
-
 TOGETHER = 8
 """Sequences that are padded to one length: of more the padding grows, of fewer the calls."""
 
@@ -87,34 +84,9 @@ def packed(lengths: Sequence[int], total: int) -> Iterator[None]:
         _PACKED.reset(token)
 
 
-class _Compiled(torch.autograd.Function):
-    """`attention` of packed sequences in bfloat16 by `kernels.c`."""
-
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, begins: Tensor, scaling: float, library: CDLL
-    ) -> Tensor:
-        (_, heads, total, width), groups = query.shape, key.shape[1]
-        query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
-        strides = torch.tensor([s for x in (query, key, value) for s in (x.stride(2), x.stride(1))])
-        out = query.new_zeros((1, total, heads, width))
-        library.attend(
-            query.data_ptr(), key.data_ptr(), value.data_ptr(), at(strides), at(begins), at(out),
-            len(begins) - 1, groups, scaling,
-        )  # fmt: skip
-        ctx.save_for_backward(query, key, value, strides, begins)
-        ctx.scaling, ctx.library = scaling, library
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        query, key, value, strides, begins = ctx.saved_tensors
-        of_query, of_key, of_value = (x.new_zeros((1, x.shape[2], x.shape[1], x.shape[3])) for x in (query, key, value))
-        ctx.library.attend_backward(
-            query.data_ptr(), key.data_ptr(), value.data_ptr(), at(strides), at(begins), at(grad.contiguous()),
-            at(of_query), at(of_key), at(of_value), len(begins) - 1, key.shape[1], ctx.scaling,
-        )  # fmt: skip
-        return of_query.transpose(1, 2), of_key.transpose(1, 2), of_value.transpose(1, 2), None, None, None
+def packed_row() -> _Packed | None:
+    """What `packed` was told, inside of it."""
+    return _PACKED.get()
 
 
 class _Moved(torch.autograd.Function):
@@ -148,14 +120,10 @@ def attention(
     Returns:
         [B, L, H, W], and None for the weights.
     """
-    row = _PACKED.get()
+    row = packed_row()
     if row is None:
         return _attend(module, query, key, value, attention_mask, **settings), None
     width = query.shape[-1]
-    short = query.dtype is torch.bfloat16 and max(row.lengths) <= SHORT
-    if short and (library := kernels(width, query.shape[1] // key.shape[1])) is not None:
-        scaling = settings.get("scaling", width**-0.5)
-        return _Compiled.apply(query, key, value, row.begins, scaling, library), None  # pyright: ignore[reportReturnType]
     places = row.places
     sizes = [rows * longest for rows, longest in places.shapes]
     batches = zip(
@@ -178,6 +146,7 @@ def _attend(
 ) -> Tensor:
     (batch, heads, length, width), groups = query.shape, key.shape[1]
     plain = attention_mask is None and key.shape == value.shape == (batch, groups, length, width)
+    plain = plain and not settings.get("dropout")
     if not plain or query.dtype is not torch.bfloat16 or not 1 < length <= SHORT:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
     rows = batch * groups

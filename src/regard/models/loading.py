@@ -23,6 +23,7 @@ from regard.config import ModelConfig, ScratchConfig
 from regard.data.assets import ASSETS, fetch
 from regard.errors import ConfigError
 from regard.models import attention
+from regard.models.between import use_kernels
 from regard.models.checkpoints import replace_directory, whole_or_nothing
 from regard.models.sizes import ONE_STREAM
 
@@ -72,7 +73,7 @@ def load_causal(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
             f"Model {source!r} cannot be loaded ({first}). Check the name or `regard data fetch`."
         ) from error
     if model.config.model_type in ONE_STREAM:
-        model.set_attn_implementation(attention.NAME)
+        _use_ours(model)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"Model {source!r} has a tokenizer without an EOS token. Choose a model that has one.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -81,6 +82,11 @@ def load_causal(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
             raise ConfigError(f"Model {source!r} pads with EOS and has no other special token. Add a pad token to it.")
         tokenizer.pad_token = spare
     return model, tokenizer
+
+
+def _use_ours(model: Any) -> None:
+    model.set_attn_implementation(attention.NAME)
+    use_kernels(model)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
@@ -117,7 +123,7 @@ def build_scratch(config: ScratchConfig, tokenizer: Any, seed: int) -> LlamaForC
                 bos_token_id=None,
             )
         )
-    model.set_attn_implementation(attention.NAME)
+    _use_ours(model)
     return model
 
 

@@ -18,12 +18,16 @@ if TYPE_CHECKING:  # `regard doctor` asks for the compiler where there may be no
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = "-O3 -march=native -shared -fPIC -fno-math-errno -fno-trapping-math -fassociative-math -fno-signed-zeros"
 """Sums may be put in another order, for the sake of wide registers; nothing else of the arithmetic is given up."""
+BLOCK = 64
+"""Rows whose gradients of a weight are added up at once."""
 _SIGNATURES = {
     "rms_norm": [c_void_p] * 3 + [c_int64] * 2 + [c_float],
-    "silu_times": [c_void_p] * 2 + [c_int64] * 2,
+    "rms_norm_backward": [c_void_p] * 5 + [c_int64] * 2 + [c_float],
+    "silu_times": [c_void_p] * 3 + [c_int64] * 3,
+    "silu_times_backward": [c_void_p] * 5 + [c_int64] * 2,
     "attend_new": [c_void_p] * 8 + [c_int64] * 4 + [c_float],
-    "attend": [c_void_p] * 6 + [c_int64] * 2 + [c_float],
-    "attend_backward": [c_void_p] * 9 + [c_int64] * 2 + [c_float],
+    "attend": [c_void_p] * 7 + [c_int64] * 2 + [c_float],
+    "attend_backward": [c_void_p] * 10 + [c_int64] * 2 + [c_float],
 }
 
 
@@ -38,7 +42,7 @@ def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
     for threads in (["-fopenmp"], []):  # a compiler without OpenMP makes one thread of it
         with tempfile.TemporaryDirectory() as directory:
             target = Path(directory) / "kernels.so"
-            shape = [f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}"]
+            shape = [f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}", f"-DBLOCK={BLOCK}"]
             command = [*compiler(), *FLAGS.split(), *threads, *shape, str(SOURCE), "-o", str(target), "-lm"]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=60)
@@ -53,6 +57,6 @@ def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
 
 
 def at(x: "Tensor") -> int:
-    """Where the numbers of a tensor lie, one after another."""
+    """Where the numbers of a tensor lie, one after another; the caller must hold it until they are read."""
     assert x.is_contiguous() and x.device.type == "cpu"
     return x.data_ptr()

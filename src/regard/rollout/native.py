@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.models.between import gated, normed
 from regard.models.native import at, kernels
 
 
@@ -21,15 +22,10 @@ class Native:
         return None if library is None else cls(library)
 
     def norm(self, norm: Any, x: Tensor) -> Tensor:
-        out = torch.empty_like(x)
-        rows, width = x.numel() // x.shape[-1], x.shape[-1]
-        self.library.rms_norm(at(x), at(norm.weight), at(out), rows, width, norm.variance_epsilon)
-        return out
+        return normed(self.library, x, norm.weight, norm.variance_epsilon)
 
     def gated(self, act: Any, both: Tensor) -> Tensor:
-        out = both.new_empty((*both.shape[:-1], both.shape[-1] // 2))
-        self.library.silu_times(at(both), at(out), out.numel() // out.shape[-1], out.shape[-1])
-        return out
+        return gated(self.library, *both.chunk(2, -1))
 
     def attend(
         self, projected: Tensor, rotation: tuple[Tensor, Tensor], kept: Tensor, filled: int, first: Tensor, mask: Tensor

@@ -89,7 +89,7 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
 def kept_bytes(sizes: Sizes, dtype: str, rank: int) -> float:
     """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors."""
     if dtype == "bfloat16":
-        return 8 * sizes.intermediate + 16 * sizes.hidden + 4 * (sizes.queries + sizes.keys) + 26 * rank
+        return 6 * sizes.intermediate + 8 * sizes.hidden + 4 * (sizes.queries + sizes.keys) + 14 * rank
     hidden = (16 if rank else 24) * sizes.hidden
     return 16 * sizes.intermediate + hidden + 12 * sizes.queries + 8 * sizes.keys + 28 * rank
 
