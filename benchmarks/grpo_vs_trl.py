@@ -3,9 +3,7 @@
 Every arm begins from the SFT model and the reward model of a finished run of `movie-sentiment`, answers the same
 prompts, eight responses each, and takes the same optimiser steps; the arms take turns (`turns.py`).
 
-    python -m venv .trl && .trl/bin/pip install torch==2.13.0
-    .trl/bin/pip install transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 trl==1.16.0 peft==0.21.2
-    .venv/bin/python benchmarks/grpo_vs_trl.py RUN --trl .trl/bin/python --work WORK [--steps 6]
+    .venv/bin/python benchmarks/grpo_vs_trl.py RUN --work WORK [--steps 6]
 
 | arm | adapters |
 |---|---|
@@ -13,8 +11,9 @@ prompts, eight responses each, and takes the same optimiser steps; the arms take
 | regard-all | on every block, as TRL has them |
 | trl | on every block, of a model in the recipe's dtype |
 
-Scores are those of the same reward model, less the same penalty for a response without end. Prints seconds of each
-iteration, episodes a second, peak memory, tokens of a response, and the ratios turn by turn.
+Scores are those of the same reward model, less the same penalty for a response without end. The environment of TRL is
+made where it is missing. Prints seconds of each iteration, episodes a second, peak memory, tokens of a response, and
+the ratios turn by turn.
 """
 
 import argparse
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo_vs_trl import prepare, run_regard
+from results import environment, publish, ratios
 from turns import Turns, compare, table, take_turns
 
 GROUP = 8
@@ -121,7 +121,7 @@ def run_trl(work: Path, turns: Turns) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", nargs="?", type=Path, help="a finished run of movie-sentiment")
-    parser.add_argument("--trl", help="python of the environment with TRL 1.16.0")
+    parser.add_argument("--trl", help="python of an environment with TRL 1.16.0, made if not given")
     parser.add_argument("--work", type=Path, required=True, help="a new directory")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
@@ -131,16 +131,18 @@ def main() -> None:
         run_trl(work, Turns())
     elif args.arm:
         run_regard(work, args.arm, Turns(), {"ppo.lora_layers": 0} if args.arm == "regard-all" else {})
-    elif args.run is None or args.trl is None:
-        parser.error("give a finished run, and --trl")
+    elif args.run is None:
+        parser.error("give a finished run")
     else:
+        trl = environment("trl-1.16.0", args.trl)
         groups = ["ppo.algorithm=grpo", f"ppo.group_size={GROUP}", "ppo.whiten_advantages=false"]
         ppo = prepare(args.run, work, args.steps, groups)["config"]["ppo"]
-        pythons = {arm: args.trl if arm == "trl" else sys.executable for arm in ARMS}
+        pythons = {arm: trl if arm == "trl" else sys.executable for arm in ARMS}
         measured = take_turns(__file__, work, pythons, args.steps)
         found = table(measured, ppo["batch_size"], "episodes")
-        ratios = compare(found, "regard", "trl") | compare(found, "regard-all", "trl")
-        print(json.dumps({"batch_size": ppo["batch_size"], "steps": args.steps, "arms": found} | ratios, indent=1))
+        result = {"batch_size": ppo["batch_size"], "steps": args.steps, "arms": found}
+        result |= compare(found, "regard", "trl") | compare(found, "regard-all", "trl")
+        publish(result, ratios(result), {arm: one["seconds"] for arm, one in found.items()}, work / "turns.svg")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ Every arm begins from the SFT model and the reward model of a finished run of `m
 same prompts, and takes the same optimiser steps. The arms live side by side and take turns: one iteration each, while
 the others wait (`turns.py`). The four together need more than 24 GB; `--arms regard,trl-lora` leaves two out.
 
-    python -m venv .trl-ppo && .trl-ppo/bin/pip install torch==2.13.0
-    .trl-ppo/bin/pip install transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 trl==1.12.0 peft==0.21.2
-    .venv/bin/python benchmarks/ppo_vs_trl.py RUN --trl .trl-ppo/bin/python --work WORK [--steps 5] [--gold]
+    .venv/bin/python benchmarks/ppo_vs_trl.py RUN --work WORK [--steps 5] [--gold]
 
 | arm | policy | value |
 |---|---|---|
@@ -18,9 +16,10 @@ the others wait (`turns.py`). The four together need more than 24 GB; `--arms re
 Fewer and longer answers, four epochs: `--set ppo.batch_size=16 --set ppo.micro_batch_size=8 --set ppo.epochs=4 --set
 ppo.num_minibatches=1 --set ppo.max_response_tokens=64 --set data.prompt_tokens=[41,41]`.
 
-Prints seconds per iteration of each arm, episodes per second and peak memory, and how `regard` compares with `trl-lora`
-and `regard-full` with `trl-full`, turn by turn. With `--gold` the arms run all iterations of RUN's
-recipe, and each policy answers the held-out prompts with the same noise; the gold judge compares.
+The environment of TRL is made where it is missing. Prints seconds per iteration of each arm, episodes per second and
+peak memory, and how `regard` compares with `trl-lora` and `regard-full` with `trl-full`, turn by turn. With `--gold`
+the arms run all iterations of RUN's recipe, and each policy answers the held-out prompts with the same noise; the gold
+judge compares.
 """
 
 import argparse
@@ -32,6 +31,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from results import environment, publish, ratios
 from turns import Turns, compare, table, take_turns
 
 ARMS = ("regard", "trl-lora", "regard-full", "trl-full")
@@ -263,7 +263,7 @@ def gold_of(work: Path, arms: list[str]) -> dict[str, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", nargs="?", type=Path, help="a finished run of movie-sentiment")
-    parser.add_argument("--trl", help="python of the environment with TRL 1.12.0")
+    parser.add_argument("--trl", help="python of an environment with TRL 1.12.0, made if not given")
     parser.add_argument("--work", type=Path, required=True, help="a new directory")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="other settings than RUN's, for all arms")
@@ -278,11 +278,12 @@ def main() -> None:
         else:
             run_regard(work, args.arm, Turns(), FULL if args.arm == "regard-full" else {})
         return
-    if args.run is None or args.trl is None:
-        parser.error("give a finished run, and --trl")
+    if args.run is None:
+        parser.error("give a finished run")
+    trl = environment("trl-1.12.0", args.trl)
     task = prepare(args.run, work, None if args.gold else args.steps, args.set or [])
     ppo, arms = task["config"]["ppo"], args.arms.split(",")
-    pythons = {arm: args.trl if arm.startswith("trl") else sys.executable for arm in arms}
+    pythons = {arm: trl if arm.startswith("trl") else sys.executable for arm in arms}
     measured = take_turns(__file__, work, pythons, ppo["steps"])
     found = table(measured, ppo["batch_size"], "episodes")
     result: dict[str, Any] = {"batch_size": ppo["batch_size"], "steps": ppo["steps"], "arms": found}
@@ -290,7 +291,9 @@ def main() -> None:
     if args.gold:
         result["gold"] = gold_of(work, list(result["arms"]))
     (work / "result.json").write_text(json.dumps(result, indent=1))
-    print(json.dumps(result, indent=1))
+    judged = {arm: one for arm, one in result.get("gold", {}).items() if "gain" in one}
+    gold = "".join(f"; gold of {arm} {one['gain']:+.3f}" for arm, one in judged.items())
+    publish(result, ratios(result) + gold, {arm: one["seconds"] for arm, one in found.items()}, work / "turns.svg")
 
 
 if __name__ == "__main__":

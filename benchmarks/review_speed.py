@@ -4,7 +4,7 @@
 
 Each size is written once as a run record, then read in turn by plain Python (`json.loads` of every line) and by
 `regard review --json`, each in a process of its own, five times interleaved. Prints one JSON object with the medians,
-the ratio and the peak memory of the review's process.
+the ratio and the peak memory of the review's process, and adds a row to the log in docs/experiments.md.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import log
 
 from regard.runlog.rollouts import encode_rollouts, rollouts_name
 
@@ -141,6 +142,8 @@ def main() -> None:
             write_run(run, max(1, rollouts // args.rows), max(1, rollouts // args.rows), args.rows)
             result["rollouts"][rollouts] = compare(run, args.repeats)
             print(f"{rollouts} rollouts: {result['rollouts'][rollouts]}", file=sys.stderr)
+    said = [f"{n:,} {what} {row['review_s']:.1f} s" for what, rows in result.items() for n, row in rows.items()]
+    log(", ".join(said))
     print(json.dumps(result))
 
 

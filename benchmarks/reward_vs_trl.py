@@ -4,12 +4,11 @@ Both train adapters of every block of the same model to rank the same pairs of r
 turns (`turns.py`). The pairs of a group share their texts, each of which we score once and TRL once a pair: `--texts 2`
 has every text in one pair only, the worst case for us, 4 is what UltraFeedback has, and in the recipe a group has 30.
 
-    (environment as for grpo_vs_trl.py)
-    .venv/bin/python benchmarks/reward_vs_trl.py --trl .trl/bin/python --work WORK [--steps 8] [--texts 4]
+    .venv/bin/python benchmarks/reward_vs_trl.py --work WORK [--steps 8] [--texts 4]
 
-Prints seconds of each step of 30 pairs, pairs a second, peak memory, tokens and loss of a step, and the ratio turn by
-turn. The first loss is that of a model that does not know (log 2) for both, and the losses agree as long as the
-adapters, which begin differently, have not learned much.
+The environment of TRL is made where it is missing. Prints seconds of each step of 30 pairs, pairs a second, peak
+memory, tokens and loss of a step, and the ratio turn by turn. The first loss is that of a model that does not know
+(log 2) for both, and the losses agree as long as the adapters, which begin differently, have not learned much.
 """
 
 import argparse
@@ -23,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from results import environment, publish, ratios
 from turns import Turns, compare, table, take_turns
 
 PAIRS = 30
@@ -183,7 +183,7 @@ def prepare(work: Path, model: str, steps: int, texts: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--trl", help="python of the environment with TRL 1.16.0")
+    parser.add_argument("--trl", help="python of an environment with TRL 1.16.0, made if not given")
     parser.add_argument("--work", type=Path, required=True, help="a new directory")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--texts", type=int, choices=(2, 3, 4, 5, 6), default=4, help="of a group")
@@ -194,10 +194,9 @@ def main() -> None:
     if args.arm:
         (run_trl if args.arm == "trl" else run_regard)(work, Turns())
         return
-    if args.trl is None:
-        parser.error("give --trl")
+    trl = environment("trl-1.16.0", args.trl)
     prepare(work, args.model, args.steps, args.texts)
-    measured = take_turns(__file__, work, {"regard": sys.executable, "trl": args.trl}, args.steps)
+    measured = take_turns(__file__, work, {"regard": sys.executable, "trl": trl}, args.steps)
     found = table(measured, PAIRS, "pairs")
     losses = {arm: [round(row["loss"], 3) for row in rows] for arm, rows in measured.items()}
     result = {
@@ -207,7 +206,7 @@ def main() -> None:
         "arms": found,
         "losses": losses,
     } | compare(found, "regard", "trl")
-    print(json.dumps(result, indent=1))
+    publish(result, ratios(result), {arm: one["seconds"] for arm, one in found.items()}, work / "turns.svg")
 
 
 if __name__ == "__main__":

