@@ -22,8 +22,8 @@ from regard.models.sizes import Phases, Sizes, logits_chunk
 
 IMPORTED_GB = 0.47
 """Of a process with its libraries, where torch is built without CUDA; with CUDA they take 0.85."""
-BESIDE_GB = 0.48
-"""Of texts, and of freed arrays that a process keeps."""
+BESIDE_GB = {"pretrain": 0.1, "sft": 0.1, "rm": 0.25, "ppo": 0.4}
+"""Of texts, and of freed arrays that a process keeps, which grow from stage to stage."""
 FULL = 0.95
 """Tokens of a response, as a share of the most."""
 LOGITS_COPIES = 4
@@ -69,7 +69,7 @@ def plan(
     sizes = sizes_for(config.model)
     if sizes is None:
         return None
-    gb = {stage: imported_gb + BESIDE_GB + count / 1e9 for stage, count in _bytes(config, sizes, processes)}
+    gb = {stage: imported_gb + BESIDE_GB[stage] + count / 1e9 for stage, count in _bytes(config, sizes, processes)}
     return Plan(gb, None if gflops is None else _step_seconds(config, sizes, gflops, answered))
 
 
@@ -87,7 +87,8 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
 
 
 def kept_bytes(sizes: Sizes, dtype: str, rank: int) -> float:
-    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors."""
+    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors, in
+    bfloat16 with what is in C."""
     if dtype == "bfloat16":
         return 6 * sizes.intermediate + 8 * sizes.hidden + 4 * (sizes.queries + sizes.keys) + 14 * rank
     hidden = (16 if rank else 24) * sizes.hidden
@@ -100,7 +101,7 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     rank, size = model.lora_rank, 2 if model.dtype == "bfloat16" else 4
     prompt, plain = config.data.prompt_tokens[1], size * sizes.weights
     # A saved model is read again in float32 where adapters are merged into it, and turned into the bytes of a file.
-    saved = 8 * sizes.weights if rank else 4 * sizes.weights
+    saved = 5 * sizes.weights if rank else 4 * sizes.weights
 
     def rows(at_once: int, batch: int) -> int:
         return min(at_once, -(-batch // processes))
@@ -152,12 +153,12 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
 
 
 SHARES = {
-    "bfloat16": {"rollout": 0.4, "score": 0.6, "update": 0.55},
-    "float32": {"rollout": 0.5, "score": 0.75, "update": 0.75},
+    "bfloat16": {"rollout": 0.45, "score": 0.7, "update": 0.6},
+    "float32": {"rollout": 0.55, "score": 0.8, "update": 0.7},
 }
 """Of the machine's rate in this number format, in the products of each phase. What is no product takes as long in
 either."""
-ITERATION_SECONDS = 0.35
+ITERATION_SECONDS = 0.2
 """Of an iteration beside its passes: judges, batches, metrics, a checkpoint."""
 CALL_SECONDS = 0.4e-3
 """What a call of a block costs beside its products."""
