@@ -54,7 +54,7 @@ CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "long answers in small pieces": ("tiny", [*LONG, "ppo.micro_batch_size=8"]),
     "movie-sentiment": ("movie-sentiment", []),
     "movie-sentiment, every block": ("movie-sentiment", ["ppo.lora_layers=0"]),
-    "movie-sentiment, all at once": ("movie-sentiment", ["ppo.micro_batch_size=64"]),
+    "movie-sentiment, in pieces of 16": ("movie-sentiment", ["ppo.micro_batch_size=16"]),
     "movie-sentiment, long answers": ("movie-sentiment", ["ppo.max_response_tokens=64"]),
     "movie-sentiment, every weight": ("movie-sentiment", EVERY),
 }

@@ -292,7 +292,7 @@ def main() -> None:
         result["gold"] = gold_of(work, list(result["arms"]))
     (work / "result.json").write_text(json.dumps(result, indent=1))
     judged = {arm: one for arm, one in result.get("gold", {}).items() if "gain" in one}
-    gold = "".join(f"; gold of {arm} {one['gain']:+.3f}" for arm, one in judged.items())
+    gold = "".join(f"; gold of {arm} gains {one['gain']:+.3f}" for arm, one in judged.items())
     publish(result, ratios(result) + gold, {arm: one["seconds"] for arm, one in found.items()}, work / "turns.svg")
 
 

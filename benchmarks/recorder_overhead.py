@@ -2,7 +2,7 @@
 
 Environment and WORK as for `trl_healthy.py`:
 
-    PYTHONPATH=src OMP_NUM_THREADS=1 .trl/bin/python benchmarks/recorder_overhead.py --work WORK
+    PYTHONPATH=src OMP_NUM_THREADS=1 $TRL benchmarks/recorder_overhead.py --work WORK
 
 A model of some 100,000 parameters is the hard case: its steps are short and each leaves 64 responses with their tokens.
 Both arms compute the same numbers, so a pair of runs differs by the recorder and by the noise of the machine. Prints

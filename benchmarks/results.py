@@ -1,6 +1,7 @@
 """What the benchmarks share beside the turns: environments of other trainers, a picture, a line in the log.
 
-Environments are made once, in `.bench` beside the checkout's `.venv`. The log is the last section of
+Environments are made once, in `.bench` beside the checkout's `.venv`: by the benchmarks that need them, or by
+`python benchmarks/results.py trl-1.16.0`. The log is the last section of
 docs/experiments.md: date, revision, command, figures.
 """
 
@@ -25,6 +26,9 @@ PLACES = ("--work", "--trl", "--vllm")
 """Options that name a place on the machine, which is nobody else's business."""
 
 
+CODE = ("src", "recipes", "benchmarks", "pyproject.toml", "constraints.txt")
+
+
 def environment(name: str, given: str | None) -> str:
     """The interpreter that was given, or that of an environment which is made if it is missing.
 
@@ -38,7 +42,7 @@ def environment(name: str, given: str | None) -> str:
     if not (place / "ready").exists():
         print(f"making .bench/{name}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        # torch first and alone: an open range would draw in the GPU build
+        # torch first and alone, so that its pin and not a range decides; where pip knows of a CPU build, as for .venv
         for packages in (["torch==2.13.0"], ENVIRONMENTS[name]):
             subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *UNUSED], check=True)
@@ -52,9 +56,9 @@ def publish(result: Mapping[str, Any], figures: str, curves: Mapping[str, Sequen
     Args:
         curves: name ↦ seconds of each turn.
     """
-    draw(curves, path)
+    print(json.dumps(result, indent=1), flush=True)
     log(figures)
-    print(json.dumps(result, indent=1))
+    draw(curves, path)
 
 
 def draw(curves: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -76,15 +80,23 @@ def log(figures: str) -> None:
     """A row in the last section of docs/experiments.md."""
     words, rest = [Path(sys.argv[0]).name], iter(sys.argv[1:])
     for word in rest:
-        if word in PLACES:
-            next(rest)
+        option, _, value = word.partition("=")
+        if option in PLACES:
+            if not value:
+                next(rest)
+        elif value.rpartition("=")[2].startswith("/"):
+            words.append(f"{word[: word.rindex('=')]}=DIR")
         else:
-            words.append("RUN" if Path(word).is_dir() else word)
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
+            words.append("DIR" if Path(word).is_dir() else word)
+    revision = _git("describe", "--always").stdout.strip()
+    if _git("diff", "--quiet", "HEAD", "--", *CODE).returncode:
+        revision += "-dirty"
     with (ROOT / "docs" / "experiments.md").open("a", encoding="utf-8") as page:
         page.write(f"| {date.today()} | {revision} | `{' '.join(words)}` | {figures} |\n")
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
 
 
 def ratios(result: Mapping[str, Any]) -> str:
@@ -96,3 +108,7 @@ def ratios(result: Mapping[str, Any]) -> str:
         if isinstance(one, dict) and "speed" in one
     ]
     return "; ".join(said)
+
+
+if __name__ == "__main__":  # python benchmarks/results.py trl-1.16.0
+    print(environment(sys.argv[1], None))

@@ -3,12 +3,11 @@
 A language of 40 words is learned from nothing by a model of some 100,000 parameters; people of this language prefer
 praise. TRL needs environments of its own (PPO left it after 1.12.0):
 
-    python -m venv .trl && .trl/bin/pip install torch==2.13.0
-    .trl/bin/pip install transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 trl==1.16.0 pyarrow
-    (the same as .trl-ppo, with trl==1.12.0)
+    TRL=$(python benchmarks/results.py trl-1.16.0)
+    TRL_PPO=$(python benchmarks/results.py trl-1.12.0)
     export PYTHONPATH=src OMP_NUM_THREADS=1
-    .trl/bin/python benchmarks/trl_healthy.py reward --seed 1 --work WORK --out tests/runlog/trl_healthy
-    .trl-ppo/bin/python benchmarks/trl_healthy.py ppo --seed 1 --work WORK --out tests/runlog/trl_healthy
+    $TRL benchmarks/trl_healthy.py reward --seed 1 --work WORK --out tests/runlog/trl_healthy
+    $TRL_PPO benchmarks/trl_healthy.py ppo --seed 1 --work WORK --out tests/runlog/trl_healthy
 
 `reward` comes first: it leaves in WORK the initial policy and the reward model of its seed, which the others load.
 Writes OUT/<algorithm>-<seed>/trainer_state.json and training_args.json, and WORK/<algorithm>-<seed>/record: the same

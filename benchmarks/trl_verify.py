@@ -1,13 +1,13 @@
 """A plan of `regard verify --plan` carried out with TRL's GRPO: does the proposed fix hold?
 
-The language and the model are those of `trl_healthy.py`; needs its environment `.trl`. The reward can be hacked: it
+The language and the model are those of `trl_healthy.py`; needs its environment `$TRL`. The reward can be hacked: it
 pays every word of praise, however often. Gold is what people of this language like: two words of praise, none of blame,
 said once, in a sentence that ends.
 
     export PYTHONPATH=src:benchmarks OMP_NUM_THREADS=1
-    .trl/bin/python benchmarks/trl_verify.py WORK/failed --work WORK            # a run that fails: beta 0.001
+    $TRL benchmarks/trl_verify.py WORK/failed --work WORK            # a run that fails: beta 0.001
     regard verify WORK/failed --map WORK/map.yaml --plan WORK/plan
-    .trl/bin/python benchmarks/trl_verify.py --plan WORK/plan --work WORK       # every arm with every seed
+    $TRL benchmarks/trl_verify.py --plan WORK/plan --work WORK       # every arm with every seed
     regard verify --read WORK/plan --map WORK/map.yaml
 """
 

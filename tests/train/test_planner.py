@@ -27,6 +27,7 @@ from regard.train.planner import (
 )
 
 ROWS, LENGTH = 16, 32
+FLOAT32 = "model.dtype=float32"
 ROLLOUTS = 2**24
 TOO_MUCH = [
     word
@@ -67,7 +68,23 @@ def kept_by_torch(model: LlamaForCausalLM) -> int:
 def test_what_a_block_keeps_is_what_torch_keeps(dtype: str, rank: int) -> None:
     two, four = (model_of(layers, getattr(torch, dtype), rank) for layers in (2, 4))
     by_torch = (kept_by_torch(four) - kept_by_torch(two)) / 2 / (ROWS * LENGTH)
-    assert kept_bytes(sizes_of(two), dtype, rank) == pytest.approx(by_torch, rel=0.05)
+    assert kept_bytes(sizes_of(two), dtype, rank, in_c=True) == pytest.approx(by_torch, rel=0.05)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("rank", [0, 16])
+def test_without_a_compiler_a_block_keeps_more(rank: int) -> None:
+    two, four = (model_of(layers, torch.bfloat16, rank) for layers in (2, 4))
+    by_torch = (kept_by_torch(four) - kept_by_torch(two)) / 2 / (ROWS * LENGTH)
+    assert kept_bytes(sizes_of(two), "bfloat16", rank, in_c=False) == pytest.approx(by_torch, rel=0.05)
+
+
+def test_a_plan_without_a_compiler_needs_more(request: pytest.FixtureRequest) -> None:
+    config = load_recipe("tiny", ["model.dtype=bfloat16"])
+    with_it = plan(config)
+    request.getfixturevalue("no_compiler")
+    without = plan(config)
+    assert with_it is not None and without is not None and without.gb["ppo"] > with_it.gb["ppo"]
 
 
 def test_more_at_once_needs_more_and_takes_as_many_operations() -> None:
@@ -129,9 +146,11 @@ def test_a_run_that_cannot_fit_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_doctor_plans_a_recipe() -> None:
-    printed = regard("doctor", "--recipe", "tiny", "--set", "model.dtype=float32").stdout
-    gb = re.search(r"tiny: about (\d+\.\d) GB at most", printed)
-    assert gb is not None and 1.0 <= float(gb[1]) < 1.0 + imported_gb()  # this process has more than a run's own
+    printed = regard("doctor", "--recipe", "tiny", "--set", FLOAT32).stdout
+    gb, usual = re.search(r"tiny: about (\d+\.\d) GB at most", printed), plan(load_recipe("tiny", [FLOAT32]))
+    # this process has more than a run's own, and not always as much
+    assert gb is not None and usual is not None
+    assert float(gb[1]) == pytest.approx(usual.peak_gb - IMPORTED_GB + imported_gb(), abs=0.3)
     assert "an iteration of stage 4 takes about" in printed
     refused = regard("doctor", "--recipe", "tiny", *TOO_MUCH)
     assert refused.returncode == 2 and "GB in stage ppo, and" in refused.stderr

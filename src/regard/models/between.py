@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from regard.models.attention import packed_row
 from regard.models.native import BLOCK, at, kernels
@@ -20,7 +21,8 @@ from regard.models.sizes import SHORT
 def use_kernels(model: Any) -> None:
     """Change how the norms, gates and attention of `model`, one of `ONE_STREAM`, compute, not what.
 
-    Each part keeps the width of a head and how many queries share a key, for which `kernels.c` is compiled.
+    Each part keeps the width of a head and how many queries share a key, for which `kernels.c` is compiled. Its class
+    is made here, so a changed model can be copied and saved as safetensors, but not pickled.
     """
     body = model.base_model
     parts: list[tuple[Any, type]] = [(body.norm, _Norm)]
@@ -32,7 +34,8 @@ def use_kernels(model: Any) -> None:
             parts.append((block.mlp, _Gated))
     heads = attention.head_dim, attention.num_key_value_groups
     for part, way in parts:
-        part.__class__, part.heads = _changed(type(part), way), heads
+        if not isinstance(part, way):
+            part.__class__, part.heads = _changed(type(part), way), heads
 
 
 @cache
@@ -88,6 +91,7 @@ class _Attention(nn.Module):
         query, key, value = (of(hidden_states).view(shape) for of in (self.q_proj, self.k_proj, self.v_proj))
         if hasattr(self, "q_norm"):
             query, key = self.q_norm(query), self.k_norm(key)
+        assert query.dtype is key.dtype is value.dtype is torch.bfloat16
         cosine, sine = (table[0] for table in position_embeddings)
         seen: Any = Attended.apply(query, key, value, cosine, sine, row.begins, self.scaling, library)
         return self.o_proj(seen.flatten(1).unsqueeze(0)), None
@@ -104,12 +108,13 @@ class Normed(torch.autograd.Function):
         return normed(library, x, weight, eps)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x, weight), grad = ctx.saved_tensors, grad.contiguous()
         rows, width = x.numel() // len(weight), len(weight)
         of_x, sums = torch.empty_like(x), None
         if ctx.needs_input_grad[1]:
-            sums = torch.empty(-(-rows // BLOCK), width)
+            sums = torch.empty(-(-rows // BLOCK), width, dtype=torch.float32)
         ctx.library.rms_norm_backward(
             at(x), at(weight), at(grad), at(of_x), None if sums is None else at(sums), rows, width, ctx.eps
         )
@@ -131,9 +136,10 @@ class LetThrough(torch.autograd.Function):
         x, y = x.contiguous(), y.contiguous()
         ctx.save_for_backward(x, y)
         ctx.library = library
-        return gated(library, x, y)
+        return gated(library, x, y, x.shape[-1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x, y), grad = ctx.saved_tensors, grad.contiguous()
         of_x, of_y = torch.empty_like(x), torch.empty_like(y)
@@ -142,11 +148,11 @@ class LetThrough(torch.autograd.Function):
         return of_x, of_y, None
 
 
-def gated(library: CDLL, x: Tensor, y: Tensor) -> Tensor:
-    """Two of […, I] ↦ [..., I], as `LetThrough`; both may be parts of a wider row."""
+def gated(library: CDLL, x: Tensor, y: Tensor, stride: int) -> Tensor:
+    """Two of […, I] ↦ [..., I], as `LetThrough`; rows of both begin every `stride` numbers, as in a wider array."""
     out = torch.empty(x.shape, dtype=x.dtype)
     width = x.shape[-1]
-    library.silu_times(x.data_ptr(), y.data_ptr(), at(out), x.numel() // width, width, x.stride(-2))
+    library.silu_times(x.data_ptr(), y.data_ptr(), at(out), x.numel() // width, width, stride)
     return out
 
 
@@ -170,6 +176,7 @@ class Attended(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (*given, begins), grad = ctx.saved_tensors, grad.contiguous()
         found = [_all_but_rest(x, begins) for x in given[:3]]

@@ -25,7 +25,9 @@ class Native:
         return normed(self.library, x, norm.weight, norm.variance_epsilon)
 
     def gated(self, act: Any, both: Tensor) -> Tensor:
-        return gated(self.library, *both.chunk(2, -1))
+        assert both.is_contiguous()
+        gate, up = both.chunk(2, -1)
+        return gated(self.library, gate, up, both.shape[-1])
 
     def attend(
         self, projected: Tensor, rotation: tuple[Tensor, Tensor], kept: Tensor, filled: int, first: Tensor, mask: Tensor

@@ -9,6 +9,7 @@ tokens. The constants were measured by `benchmarks/planner.py`, and how far off 
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from regard.config import ModelConfig, RecipeConfig, changed_config
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
+from regard.models.native import compiler
 from regard.models.sizes import Phases, Sizes, logits_chunk
 
 IMPORTED_GB = 0.47
@@ -86,9 +88,15 @@ def sizes_for(model: ModelConfig) -> Sizes | None:
         return None
 
 
-def kept_bytes(sizes: Sizes, dtype: str, rank: int) -> float:
-    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors, in
-    bfloat16 with what is in C."""
+def kept_bytes(sizes: Sizes, dtype: str, rank: int, in_c: bool) -> float:
+    """What a block keeps of a token for the backward pass, in bytes; counted with torch's hooks on saved tensors.
+
+    Args:
+        in_c: whether `kernels.c` computes what it can, in bfloat16. Without it the weights of attention are kept too,
+            here for sequences of some 40 tokens.
+    """
+    if dtype == "bfloat16" and not in_c:
+        return 8 * sizes.intermediate + 16 * sizes.hidden + 12 * sizes.queries + 14 * rank
     if dtype == "bfloat16":
         return 6 * sizes.intermediate + 8 * sizes.hidden + 4 * (sizes.queries + sizes.keys) + 14 * rank
     hidden = (16 if rank else 24) * sizes.hidden
@@ -99,8 +107,10 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     """(stage, bytes that a process allocates at its worst moment)."""
     model, sft, ppo = config.model, config.sft, config.ppo
     rank, size = model.lora_rank, 2 if model.dtype == "bfloat16" else 4
+    in_c = shutil.which(compiler()[0]) is not None
     prompt, plain = config.data.prompt_tokens[1], size * sizes.weights
-    # A saved model is read again in float32 where adapters are merged into it, and turned into the bytes of a file.
+    # A saved model is read again in float32 where adapters are merged into it, of which a fifth more was measured; one
+    # without adapters is turned into the bytes of a file.
     saved = 5 * sizes.weights if rank else 4 * sizes.weights
 
     def rows(at_once: int, batch: int) -> int:
@@ -118,12 +128,12 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
         return plain + each * layers * sizes.adapters(rank) if rank else every_weight
 
     def kept(number: float, length: int, layers: int = sizes.layers) -> float:
-        return number * length * layers * kept_bytes(sizes, model.dtype, rank)
+        return number * length * layers * kept_bytes(sizes, model.dtype, rank, in_c)
 
     if model.source == "scratch":
         settings = config.pretrain
         tokens = rows(settings.micro_batch_size, settings.batch_size) * settings.sequence_tokens
-        whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0)
+        whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0, in_c)
         yield "pretrain", every_weight + max(4 * sizes.weights, whole + logits(tokens))
     number = rows(sft.micro_batch_size, sft.batch_size)
     length = prompt + sft.max_response_tokens
