@@ -24,9 +24,8 @@ UNUSED = ["torchvision", "torchaudio", "torchcodec"]
 """Came with vLLM, and may be made for another build of torch."""
 PLACES = ("--work", "--trl", "--vllm")
 """Options that name a place on the machine, which is nobody else's business."""
-
-
 CODE = ("src", "recipes", "benchmarks", "pyproject.toml", "constraints.txt")
+"""What a revision must say of a figure; the log itself changes with every call."""
 
 
 def environment(name: str, given: str | None) -> str:
@@ -42,7 +41,7 @@ def environment(name: str, given: str | None) -> str:
     if not (place / "ready").exists():
         print(f"making .bench/{name}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        # torch first and alone, so that its pin and not a range decides; where pip knows of a CPU build, as for .venv
+        # torch first and alone: this pin, and no range of another package, decides which build is fetched
         for packages in (["torch==2.13.0"], ENVIRONMENTS[name]):
             subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *UNUSED], check=True)
