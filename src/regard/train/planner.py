@@ -109,8 +109,8 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     rank, size = model.lora_rank, 2 if model.dtype == "bfloat16" else 4
     in_c = shutil.which(compiler()[0]) is not None
     prompt, plain = config.data.prompt_tokens[1], size * sizes.weights
-    # A saved model is read again in float32 where adapters are merged into it, of which a fifth more was measured; one
-    # without adapters is turned into the bytes of a file.
+    # A saved model is read again in float32 where adapters are merged into it, and a quarter more than that was
+    # measured; one without adapters is turned into the bytes of a file.
     saved = 5 * sizes.weights if rank else 4 * sizes.weights
 
     def rows(at_once: int, batch: int) -> int:
