@@ -27,8 +27,6 @@ sys.dont_write_bytecode = True
 
 import hypothesis  # noqa: E402, F401  (imported before the fork, so that no child pays for it)
 import pytest  # noqa: E402
-import torch.distributions  # noqa: E402
-import torch.utils.checkpoint  # noqa: E402, F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,15 +75,23 @@ MUTATIONS = [
         ("at_least_float32", "return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x", "return x"),
         ("at_least_float32", "return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x",
          "return x.float()"),
-        ("chunked_logprobs", "= cast(Callable[..., tuple[Tensor, Tensor]], checkpoint)",
-         "= lambda f, *a, **k: f(*a)"),
+        ("chunked_logprobs", "of_trained(hidden, weight, tokens, with_entropy, chunk_size)",
+         "_chunk(hidden, weight, tokens, with_entropy)"),
         ("chunked_logprobs", "len(tokens) <= chunk_size", "len(tokens) >= chunk_size"),
         ("chunked_logprobs", "slice(start, start + chunk_size)", "slice(start, start + chunk_size - 1)"),
-        ("chunked_logprobs", "_chunk, hidden[rows], weight,", "_chunk, hidden[rows].detach(), weight,"),
-        ("chunked_logprobs", "_chunk, hidden[rows], weight,", "_chunk, hidden[rows], weight.detach(),"),
+        ("chunked_logprobs", "_chunk(hidden, weight,", "_chunk(hidden.detach(), weight,"),
+        ("chunked_logprobs", "_chunk(hidden, weight,", "_chunk(hidden, weight.detach(),"),
         ("chunked_logprobs", "torch.cat(entropies) if with_entropy else None", "torch.cat(entropies)"),
         ("_chunk", "entropy_from_logits(logits.detach())", "entropy_from_logits(logits)"),
         ("_chunk", "at_least_float32(output_logits(hidden, weight))", "output_logits(hidden, weight) / 2"),
+        ("_TrainedEmbedding", "torch.log_softmax(logits, -1)", "logits"),
+        ("_TrainedEmbedding", "- logprobs[-1])", "+ logprobs[-1])"),
+        ("_TrainedEmbedding", ".mul_(-factor)", ".mul_(factor)"),
+        ("_TrainedEmbedding", "tokens[rows].unsqueeze(-1), factor)", "tokens[rows].unsqueeze(-1), factor.abs())"),
+        ("_TrainedEmbedding", "of_hidden[rows] = grad @ weight", "of_hidden[rows] += grad @ weight * 2"),
+        ("_TrainedEmbedding", "of_weight.addmm_(", "of_weight.addmm("),
+        ("_TrainedEmbedding", "-(every.exp() * every)", "(every.exp() * every)"),
+        ("_TrainedEmbedding", "ctx.mark_non_differentiable(entropy)", "pass"),
         ("_FrozenEmbedding", "torch.log_softmax(logits, -1)", "logits"),
         ("_FrozenEmbedding", "at_least_float32(weight[tokens]) - at_least_float32(expected)",
          "at_least_float32(weight[tokens]) + at_least_float32(expected)"),

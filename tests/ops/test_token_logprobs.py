@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
@@ -34,6 +34,8 @@ def test_step_logprobs_sum_to_the_sequence_logprob():
     assert ops.logprobs_from_logits(logits, tokens).sum().item() == pytest.approx(math.log(probability), abs=1e-12)
 
 
+@example(n=4, chunk_size=9, seed=0, frozen=False)  # a trained embedding in one chunk
+@example(n=7, chunk_size=3, seed=0, frozen=False)
 @given(n=st.integers(0, 9), chunk_size=st.integers(1, 11), seed=st.integers(0, 99), frozen=st.booleans())
 def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed, frozen):
     draw = torch.Generator().manual_seed(seed)
@@ -57,6 +59,22 @@ def test_chunked_logprobs_and_gradients_equal_the_plain_ones(n, chunk_size, seed
         results.append([logprobs.detach(), entropy, *grads])
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_in_bfloat16_are_within_its_roundings_of_those_in_float64(frozen):
+    draw = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(40, 16, generator=draw).bfloat16(), torch.randn(90, 16, generator=draw).bfloat16()
+    tokens, upstream = torch.randint(90, (40,), generator=draw), torch.randn(40, generator=draw)
+    h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_(not frozen)
+    out = ops.chunked_logprobs(h, w, tokens, chunk_size=16).logprobs
+    (out * upstream).sum().backward()
+    exact, its_weight = hidden.double().requires_grad_(), weight.double().requires_grad_()
+    expected = -cross_entropy(exact @ its_weight.T, tokens, reduction="none")
+    (expected * upstream).sum().backward()
+    assert out.dtype is torch.float32 and h.grad is not None and h.grad.dtype is torch.bfloat16
+    for got, want in [(out, expected), (h.grad, exact.grad), *([] if frozen else [(w.grad, its_weight.grad)])]:
+        assert float((got.detach().double() - want.detach()).norm() / want.detach().norm()) < 0.02
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from regard.ops.checks import check_positive, check_same_shape
 
@@ -72,9 +71,13 @@ def chunked_logprobs(
     """log softmax(hidden · weightᵀ)[token] for N tokens, with at most chunk_size·V logits alive at once. Those of a
     single chunk stay alive until its backward pass.
 
-    Each chunk is computed, reduced to one number a token and dropped. If the output embedding is trained, the backward
+    Each chunk is computed, reduced to two numbers a token and dropped. If the output embedding is trained, the backward
     pass computes it again where there is more than one chunk: memory falls from N·V to chunk_size·V numbers for one
-    more matrix product. If it is frozen, only the hidden state has a gradient,
+    more matrix product. With z the logits and u the gradient of log π(y),
+
+        ∂ log π(y) / ∂z_v = 1[v = y] − exp(z_v − log Σ exp z),   ∂/∂h = u·Wᵀ∂z,   ∂/∂W = Σ u·∂z hᵀ
+
+    If it is frozen, only the hidden state has a gradient,
 
         ∂ log π(y) / ∂h = W_y − Σ_v π(v)·W_v
 
@@ -99,20 +102,19 @@ def chunked_logprobs(
     if len(tokens) == 0:
         nothing = at_least_float32(hidden.sum(-1))
         return LogprobOutput(nothing, nothing.detach() if with_entropy else None)
+    of_trained = cast(Callable[..., tuple[Tensor, Tensor]], _TrainedEmbedding.apply)  # pyright: ignore[reportUnknownMemberType]
+    of_frozen = cast(Callable[..., tuple[Tensor, Tensor]], _FrozenEmbedding.apply)  # pyright: ignore[reportUnknownMemberType]
+    if weight.requires_grad:
+        if len(tokens) <= chunk_size:  # one chunk is alive anyway
+            logprobs, entropy = _chunk(hidden, weight, tokens, with_entropy)
+        else:
+            logprobs, entropy = of_trained(hidden, weight, tokens, with_entropy, chunk_size)
+        return LogprobOutput(logprobs, entropy if with_entropy else None)
     parts: list[Tensor] = []
     entropies: list[Tensor] = []
-    recomputed = cast(Callable[..., tuple[Tensor, Tensor]], checkpoint)
-    of_frozen = cast(Callable[..., tuple[Tensor, Tensor]], _FrozenEmbedding.apply)  # pyright: ignore[reportUnknownMemberType]
     for start in range(0, len(tokens), chunk_size):
         rows = slice(start, start + chunk_size)
-        if not weight.requires_grad:
-            logprobs, entropy = of_frozen(hidden[rows], weight, tokens[rows], with_entropy)
-        elif len(tokens) <= chunk_size:  # one chunk is alive anyway
-            logprobs, entropy = _chunk(hidden[rows], weight, tokens[rows], with_entropy)
-        else:
-            logprobs, entropy = recomputed(
-                _chunk, hidden[rows], weight, tokens[rows], with_entropy, use_reentrant=False, preserve_rng_state=False
-            )
+        logprobs, entropy = of_frozen(hidden[rows], weight, tokens[rows], with_entropy)
         parts.append(logprobs)
         entropies.append(entropy)
     return LogprobOutput(torch.cat(parts), torch.cat(entropies) if with_entropy else None)
@@ -122,6 +124,45 @@ def _chunk(hidden: Tensor, weight: Tensor, tokens: Tensor, with_entropy: bool) -
     logits = at_least_float32(output_logits(hidden, weight))
     entropy = entropy_from_logits(logits.detach()) if with_entropy else logits.new_empty(0)
     return logprobs_from_logits(logits, tokens), entropy
+
+
+class _TrainedEmbedding(torch.autograd.Function):
+    """`_chunk` of all tokens, chunk by chunk, forward and again backward; the arrays as wide as the vocabulary that the
+    backward pass has are the gradient of the logits and that in the dtype of the embedding."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, with_entropy: bool, chunk_size: int
+    ) -> tuple[Tensor, Tensor]:
+        logprobs, normalisers, entropies = list[Tensor](), list[Tensor](), list[Tensor]()
+        for start in range(0, len(tokens), chunk_size):
+            rows = slice(start, start + chunk_size)
+            token = tokens[rows].unsqueeze(-1)
+            logits = at_least_float32(output_logits(hidden[rows], weight))
+            every = torch.log_softmax(logits, -1)
+            logprobs.append(every.gather(-1, token))
+            normalisers.append(logits.gather(-1, token) - logprobs[-1])
+            entropies.append(-(every.exp() * every).sum(-1) if with_entropy else logits.new_empty(0))
+        ctx.save_for_backward(hidden, weight, tokens, torch.cat(normalisers))
+        ctx.chunk_size = chunk_size
+        entropy = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy)
+        return torch.cat(logprobs).squeeze(-1), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden, weight, tokens, normalisers = ctx.saved_tensors
+        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        for start in range(0, len(tokens), ctx.chunk_size):
+            rows = slice(start, start + ctx.chunk_size)
+            factor = upstream[rows].unsqueeze(-1)
+            grad = at_least_float32(output_logits(hidden[rows], weight))
+            grad.sub_(normalisers[rows]).exp_().mul_(-factor).scatter_add_(-1, tokens[rows].unsqueeze(-1), factor)
+            grad = grad.to(weight.dtype)
+            of_hidden[rows] = grad @ weight
+            of_weight.addmm_(grad.T, hidden[rows])
+        return of_hidden, of_weight, None, None, None
 
 
 class _FrozenEmbedding(torch.autograd.Function):
