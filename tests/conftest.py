@@ -34,11 +34,20 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As on a machine where nothing compiles `kernels.c`."""
-    from regard.models.native import kernels
+def compile_anew() -> Iterator[None]:
+    """What other tests have compiled is not used in this one, nor what it compiles in others."""
+    from regard.models.native import compiled, kernels
 
-    monkeypatch.setenv("CC", "no-such-compiler")
-    kernels.cache_clear()
+    def forget() -> None:
+        compiled.cache_clear()
+        kernels.cache_clear()
+
+    forget()
     yield
-    kernels.cache_clear()
+    forget()
+
+
+@pytest.fixture
+def no_compiler(compile_anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where nothing compiles C, from where a test asks for it."""
+    monkeypatch.setenv("CC", "no-such-compiler")

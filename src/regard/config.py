@@ -86,7 +86,7 @@ class _Optimisation(_Section):
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="peak of the schedule")
     warmup_steps: int = Field(default=10, ge=0, description="steps of linear rise from 0; then linear fall to a tenth")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are scaled down to this L2 norm")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients of a model are scaled down to this L2 norm")
     checkpoint_every: int = Field(
         default=1, ge=1, description="steps between checkpoints; more than 1 loses that many at a kill"
     )

@@ -199,15 +199,15 @@ def test_nothing_depends_on_the_number_of_threads_nor_a_row_on_the_others() -> N
     assert all(torch.equal(a, b[7:8]) for a, b in zip(one[:2], found[0][4:6], strict=True))
 
 
+@pytest.mark.usefixtures("compile_anew")
 def test_a_compiler_without_openmp_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\ncase "$*" in *openmp*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *openmp*) exit 1;; esac\ntouch {tmp_path}/called\nexec cc "$@"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
-    kernels.cache_clear()
     row = a_row([5, 8], 4, 2, 8)
     found = ours([5, 8], *row)
-    kernels.cache_clear()
+    assert (tmp_path / "called").is_file()
     for right, one in zip(exact([5, 8], *row), found, strict=True):
         torch.testing.assert_close(one.double(), right, rtol=2**-8, atol=2e-5)
 

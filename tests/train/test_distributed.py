@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import MICRO, metric_rows
+from support import MICRO, metric_rows, micro_run
 
 SETS = [word for override in MICRO for word in ("--set", override)]
 
@@ -17,13 +17,25 @@ def test_two_processes_give_the_losses_of_one(micro: Path, two: Path, stage: str
     assert [two_rows[s][key] for s in range(1, 6)] == pytest.approx([one_rows[s][key] for s in range(1, 6)], abs=1e-5)
 
 
+def test_two_processes_train_a_value_model_of_its_own_as_one_does(micro: Path, tmp_path: Path) -> None:
+    """The processes add up gradients of one model after the other."""
+    sets = ["--set", "ppo.value_model=separate", "--from", str(micro)]
+    assert micro_run(tmp_path / "one", *sets).returncode == 0
+    rows, two_rows = metric_rows(tmp_path / "one", "ppo"), metric_rows(in_two(tmp_path / "two", *sets), "ppo")
+    for key in ("loss/policy/mean", "loss/value/mean", "optim/grad_norm/last", "optim/grad_norm_value/last"):
+        assert [two_rows[s][key] for s in range(1, 6)] == pytest.approx([rows[s][key] for s in range(1, 6)], abs=1e-4)
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("two") / "run"
+    return in_two(tmp_path_factory.mktemp("two") / "run")
+
+
+def in_two(out: Path, *more: str) -> Path:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *("-m", "regard.cli.main", "run", "tiny", *SETS, "--out", str(out)),
+            *("-m", "regard.cli.main", "run", "tiny", *SETS, "--out", str(out), *more),
         ],
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The optimiser's step on weights that are kept in fewer bits than it needs."""
+"""The step that every stage takes: gradients gathered, scaled, applied or skipped, and kept across a restart."""
 
 from pathlib import Path
 
@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from regard.errors import RunLogError
+from regard.models.checkpoints import load_checkpoint, save_checkpoint
 from regard.runlog.writer import RunWriter
+from regard.train.adamw import joined
 from regard.train.distributed import World
-from regard.train.stage import GradientStep, Saver
+from regard.train.stage import GradientStep, Saver, StepStats
 
 ALONE = World(0, 1)
 
@@ -17,46 +20,37 @@ def step_of(*parameters: nn.Parameter, lr: float = 1e-5) -> GradientStep:
     return GradientStep([{"params": list(parameters), "lr": lr}], 1e9, ALONE, value_parameters=parameters)
 
 
-def loss_of(weight: Tensor, at: int) -> Tensor:
-    return (weight.float() * (1 + at % 3)).sum()
-
-
-def test_updates_smaller_than_a_rounding_gather_in_the_master_as_torch_gathers_them_in_float32() -> None:
-    rounded, exact = nn.Parameter(torch.ones(5, dtype=torch.bfloat16)), nn.Parameter(torch.ones(5))
-    update, oracle = step_of(rounded), torch.optim.AdamW([exact], lr=1e-5, weight_decay=0.0, foreach=False)
-    for at in range(300):
-        loss_of(rounded, at).backward()
-        assert rounded.grad is None
-        update.step(1.0)
-        oracle.zero_grad()
-        loss_of(exact, at).backward()
-        oracle.step()
-        if at == 9:
-            assert torch.equal(rounded, torch.ones_like(rounded))  # 10 updates of 1e-5 beside a spacing of 1/256
-    master = update.masters[rounded]
-    assert torch.allclose(master, exact, rtol=0, atol=2e-7) and master.dtype is torch.float32
-    assert torch.equal(rounded, master.bfloat16()) and bool((rounded < 1).all())
-
-
-def test_gradients_of_micro_batches_add_up_in_float32() -> None:
+def test_norms_are_of_the_gradients_of_all_micro_batches() -> None:
     weight = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
     update = step_of(weight)
+    update.begin()
     for factor in (1.0, 2.0**-10, 2.0**-10):
         (weight.float() * factor).sum().backward()
     stats = update.step(1.0)
     assert stats.grad_norm == pytest.approx(3**0.5 * (1 + 2**-9), rel=1e-7) == stats.value_grad_norm
+    assert weight.grad is None
 
 
-def test_weights_in_float32_are_their_own_master() -> None:
-    weight = nn.Parameter(torch.ones(3))
-    update = step_of(weight)
-    loss_of(weight, 0).backward()
-    assert update.masters[weight] is weight and weight.grad is not None
-    update.step(1.0)
-    assert torch.allclose(weight.detach(), torch.full((3,), 1 - 1e-5))
+def test_only_weights_that_were_begun_with_are_stepped() -> None:
+    """Two models that share no weight: the moments of the other would decay, and its weights move on by them."""
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    update = step_of(first, second, lr=0.1)
+    for _ in range(3):
+        update.begin([first])
+        first.sum().backward()
+        update.step(1.0)
+    assert bool((first < 0.8).all()) and torch.equal(second, torch.ones(2)) and second not in update.optimizer.state
+    update.begin()
+    assert first.grad is not None and second.grad is not None and not first.grad.any()
 
 
-def test_a_checkpoint_holds_the_masters(tmp_path: Path) -> None:
+def test_stats_of_models_that_step_one_by_one() -> None:
+    policy, value = StepStats(3.0, False, True, None), StepStats(4.0, True, False, 4.0)
+    assert StepStats.of([policy, value]) == StepStats(5.0, True, False, 4.0)
+    assert StepStats.of([policy]) == policy
+
+
+def test_a_checkpoint_holds_what_weights_in_bfloat16_lack(tmp_path: Path) -> None:
     """Ten steps, and four with another process for the last six, end with the same bits."""
 
     def run(log: RunWriter, steps: int) -> tuple[Tensor, Tensor]:
@@ -65,19 +59,28 @@ def test_a_checkpoint_holds_the_masters(tmp_path: Path) -> None:
         update = step_of(weight, lr=1e-4)
         saver = Saver(log.stage("sft"), {"weight": weight}, update, ALONE, every=4, keep_every=0, total=10)
         for at in range(saver.resume(), steps):
+            update.begin()
             (weight.float() * torch.linspace(-1, 1, 64) * (1 + at % 3)).square().sum().backward()
             update.step(1.0)
             saver.save(at + 1)
-        return weight.detach(), update.masters[weight].detach()
+        return weight.detach(), joined(weight.detach(), update.optimizer.state[weight]["remainder"])
 
     def log(name: str) -> RunWriter:
         return RunWriter(tmp_path / name, config={}, seed=0, argv=[], resume=True)
 
     with log("whole") as whole:
-        weight, master = run(whole, 10)
+        weight, exact = run(whole, 10)
     with log("parts") as first:
         run(first, 4)
     with log("parts") as second:
-        resumed, its_master = run(second, 10)
-    assert torch.equal(weight, resumed) and torch.equal(master, its_master)
-    assert not torch.equal(master, weight.float())
+        resumed, its_exact = run(second, 10)
+    assert torch.equal(weight, resumed) and torch.equal(exact, its_exact)
+    assert not torch.equal(exact, weight.float())
+
+
+def test_a_checkpoint_of_weights_in_another_format_is_refused(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    save_checkpoint(tmp_path, 1, {"weight": weight}, step_of(weight).optimizer, {})
+    rounded = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    with pytest.raises(RunLogError, match=r"weights in torch.float32, where torch.bfloat16 is trained"):
+        load_checkpoint(tmp_path / "step-00000001", {"weight": rounded}, step_of(rounded).optimizer)

@@ -23,10 +23,8 @@ PROMPTS = [(3, 4), (5, 6, 7, 8), (9,), (10, 11), (3, 3, 3), (4, 9), (5,), (6, 6)
 RESPONSES = [[5, 1], [7, 8, 9, 10], [4, 4, 1], [6], [3, 11, 2, 1], [8, 8, 8], [9, 1], [2, 5, 7, 3, 1]]
 
 
-@pytest.fixture
-def policy() -> PolicyAndValue:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
+def llama(*, tied: bool = True) -> LlamaForCausalLM:
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=12,
             hidden_size=16,
@@ -35,15 +33,31 @@ def policy() -> PolicyAndValue:
             num_attention_heads=2,
             num_key_value_heads=2,
             initializer_range=0.3,
-            tie_word_embeddings=True,
+            tie_word_embeddings=tied,
         )
     )
-    policy = PolicyAndValue(model, SimpleNamespace(pad_token_id=0, eos_token_id=1), None, 1.0).double().eval()
+
+
+def assembled(value_body: Any) -> PolicyAndValue:
+    torch.manual_seed(0)
+    policy = PolicyAndValue(llama(), SimpleNamespace(pad_token_id=0, eos_token_id=1), value_body, 1.0).double().eval()
     torch.nn.init.normal_(policy.value_head.linear.weight)
     return policy
 
 
-def update(policy: PolicyAndValue, at: int = 0, **ppo: Any) -> tuple[PolicyAndValue, Any]:
+@pytest.fixture
+def policy() -> PolicyAndValue:
+    return assembled(None)
+
+
+@pytest.fixture
+def apart() -> PolicyAndValue:
+    """With a value model of its own."""
+    torch.manual_seed(1)
+    return assembled(llama())
+
+
+def update(policy: PolicyAndValue, at: int = 0, max_grad_norm: float = 1e9, **ppo: Any) -> tuple[PolicyAndValue, Any]:
     """The update of iteration `at` on fixed rollouts, with a copy of `policy`; returns the copy and the sums."""
     policy = copy.deepcopy(policy)
     settings: dict[str, Any] = {"batch_size": 8, "num_minibatches": 1, "epochs": 1, "warmup_steps": 0, **ppo}
@@ -59,7 +73,8 @@ def update(policy: PolicyAndValue, at: int = 0, **ppo: Any) -> tuple[PolicyAndVa
         prompts, RESPONSES, [], [], [], [], {}, batch, out.logprobs, out.logprobs, out.values, out.entropy
     )
     parameters = trained_parameters({"policy": policy})
-    step = GradientStep([{"params": list(parameters.values()), "lr": 1e-2}], 1e9, World(0, 1))
+    groups = [{"params": list(parameters.values()), "lr": 1e-2}]
+    step = GradientStep(groups, max_grad_norm, World(0, 1), value_parameters=policy.value_parameters())
     context = Context(config, None, World(0, 1))  # type: ignore[arg-type]
     return policy, run_update(context, policy, step, rollouts, advantages, returns, at)
 
@@ -75,6 +90,71 @@ def test_micro_batches_do_not_change_the_update(policy: PolicyAndValue, size: in
     assert torch.allclose(weights(whole), weights(parts), atol=1e-9, rtol=0)
     assert torch.allclose(sums.total, part_sums.total, atol=1e-9)
     assert not torch.allclose(weights(whole), weights(policy), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_micro_batches_do_not_change_the_update_of_two_models(apart: PolicyAndValue, size: int) -> None:
+    whole, sums = update(apart, micro_batch_size=100, epochs=3, num_minibatches=2)
+    parts, part_sums = update(apart, micro_batch_size=size, epochs=3, num_minibatches=2)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-9, rtol=0)
+    assert torch.allclose(sums.total, part_sums.total, atol=1e-9)
+
+
+@pytest.mark.parametrize("max_grad_norm", [1e9, 0.01])
+@pytest.mark.parametrize("models", ["policy", "apart"])
+def test_policy_and_value_learn_what_torch_makes_of_their_losses(
+    models: str, max_grad_norm: float, request: pytest.FixtureRequest
+) -> None:
+    """One step of AdamW after one backward pass of both losses. Gradients are clipped for each model that shares no
+    weight with another, whether the steps are taken at once or one by one."""
+    before: PolicyAndValue = request.getfixturevalue(models)
+    got, sums = update(
+        before, 0, max_grad_norm, entropy_coef=0.3, value_coef=0.7, value_clip_range=None, clip_range=None
+    )
+    expected, batch = copy.deepcopy(before), make_batch(PROMPTS, RESPONSES, 0)
+    noise = torch.Generator().manual_seed(5)
+    advantages, returns = (
+        torch.randn(batch.tokens.shape, generator=noise, dtype=torch.float64)[batch.response_mask] for _ in range(2)
+    )
+    out = expected(batch, differentiable_entropy=True)
+    logprobs, entropy, values = (x[batch.response_mask] for x in (out.logprobs, out.entropy, out.values))
+    surrogate = -(torch.exp(logprobs - logprobs.detach()) * advantages).mean()
+    errors = (values - returns).square()
+    value = 0.5 * errors.mean()
+    loss = surrogate + 0.7 * value - 0.3 * entropy.mean()
+    loss.backward()
+    value_model = [*expected.value_head.parameters()]
+    value_model += [] if expected.value_body is None else [*expected.value_body.parameters()]
+    of_value = float(torch.nn.utils.get_total_norm([p.grad for p in value_model if p.grad is not None]))
+    together = [[*expected.parameters()]] if models == "policy" else [[*expected.model.parameters()], value_model]
+    norms = [float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)) for parameters in together]
+    torch.optim.AdamW(expected.parameters(), lr=1e-2, weight_decay=0.0).step()
+    assert torch.allclose(weights(got), weights(expected), atol=1e-9, rtol=0)
+    assert sums.grad_norms == [pytest.approx(sum(norm**2 for norm in norms) ** 0.5, rel=1e-9)]
+    assert sums.value_grad_norm == pytest.approx(of_value, rel=1e-9)
+    assert sums.clipped == (max_grad_norm < 1)
+    assert sums.total[:3].tolist() == [pytest.approx(float(x.detach()), rel=1e-9) for x in (surrogate, value, loss)]
+    assert sums.total[9:].tolist() == [0.0, pytest.approx(float(errors.detach().sum()), rel=1e-9)]
+
+
+def test_an_output_embedding_that_no_loss_reads_is_not_trained() -> None:
+    policy = assembled(llama(tied=False))
+    assert policy.value_body is not None
+    unused = policy.value_body.get_output_embeddings().weight
+    assert not any(p is unused for p in policy.parameters() if p.requires_grad)
+    trained = policy.apart()
+    assert len(trained["policy"]) == len(trained["value"]) - 2  # which has a head
+
+
+def test_a_pass_of_one_model_computes_nothing_of_the_other(apart: PolicyAndValue) -> None:
+    ran: list[str] = []
+    apart.model.base_model.register_forward_hook(lambda *_: ran.append("policy"))
+    apart.value_body.base_model.register_forward_hook(lambda *_: ran.append("value"))  # type: ignore[union-attr]
+    batch = make_batch(PROMPTS, RESPONSES, 0)
+    whole, policy, value = apart(batch), apart(batch, "policy"), apart(batch, "value")
+    assert ran == ["policy", "value", "policy", "value"]
+    assert torch.equal(policy.logprobs, whole.logprobs) and not policy.values.any()
+    assert torch.equal(value.values, whole.values) and not value.logprobs.any()
 
 
 def test_first_ppo_step_equals_a2c(policy: PolicyAndValue) -> None:

@@ -8,6 +8,9 @@ import pytest
 import yaml
 from support import MICRO, metric_rows, micro_run, read_json, regard
 
+from regard.models.in_file import InFile
+from regard.train import ppo
+
 VARIANTS = {
     "separate value model": ["ppo.value_model=separate"],
     "adapters on one backbone": ["model.lora_rank=2", "ppo.learning_rate=0.01"],
@@ -63,6 +66,26 @@ def test_variant_runs_with_frozen_parts_frozen(micro: Path, tmp_path: Path, name
     if "a2c" in name:
         coefs = [rows[step]["kl/coef/value"] for step in range(1, 6)]
         assert coefs[0] == 0.1 and coefs == sorted(coefs, reverse=True) and coefs[-1] < 0.1
+
+
+def test_to_clear_up_between_phases_changes_no_bit(
+    micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where many weights are trained: frozen models leave memory before each update."""
+    left: list[int] = []
+    leave = InFile.leave
+    monkeypatch.setattr(InFile, "leave", lambda self: leave(self) or left.append(len(self.pages)))
+    sets = [word for override in VARIANTS["separate value model"] for word in ("--set", override)]
+    hashes: list[dict[str, str]] = []
+    for many in (ppo.MANY_WEIGHTS, 0):
+        monkeypatch.setattr(ppo, "MANY_WEIGHTS", many)
+        out = tmp_path / str(many)
+        assert micro_run(out, *sets, "--from", str(micro)).returncode == 0
+        artifacts = read_json(out / "lineage.json")["artifacts"]
+        hashes.append({name: artifact["sha256_after"] for name, artifact in artifacts.items()})
+        assert len(left) == (0 if many else len(metric_rows(out, "ppo")) - 1)
+    assert hashes[0] == hashes[1]
+    assert left[0] > sum(path.stat().st_size for path in micro.glob("stages/[rs]*/final/model.safetensors")) * 0.9
 
 
 def test_an_algorithm_has_a_command_that_goes_on_from_another_run(micro: Path, tmp_path: Path) -> None:

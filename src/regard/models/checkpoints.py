@@ -112,6 +112,13 @@ def load_checkpoint(
         raise RunLogError(
             f"{path}: does not fit this configuration (parameter {odd}). Resume with the run's own config."
         )
+    for name, parameter in parameters.items():
+        kept = tensors[f"weights/{name}"].dtype
+        if kept is not parameter.dtype:
+            raise RunLogError(
+                f"{path}: has weights in {kept}, where {parameter.dtype} is trained. Resume with the run's own config "
+                f"and version, or begin a new run."
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weights/{name}"])

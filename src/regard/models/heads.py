@@ -30,6 +30,14 @@ class ScalarHead(nn.Module):
         return self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
 
 
+def leave_out_language_head(model: Any) -> None:
+    """Nobody reads the logits of a model with a scalar head: an output embedding of its own is not trained, and has no
+    gradient and no moments."""
+    output = model.get_output_embeddings()
+    if output is not None and output.weight is not model.get_input_embeddings().weight:
+        output.weight.requires_grad_(False)
+
+
 TEXTS_PER_PASS = 30
 """A block of ratings."""
 
@@ -43,6 +51,7 @@ class RewardModel(nn.Module):
 
     def __init__(self, model: Any, tokenizer: Any, max_text_tokens: int) -> None:
         super().__init__()
+        leave_out_language_head(model)
         self.model = model
         self.tokenizer = tokenizer
         self.head = ScalarHead(model.config.hidden_size)

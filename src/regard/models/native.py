@@ -1,10 +1,11 @@
-"""`kernels.c`, compiled by the system's C compiler when it is first needed: in half a second, for this processor."""
+"""C, compiled by the system's compiler when it is first needed: in half a second, for this processor."""
 
 import ctypes
 import os
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from ctypes import c_float, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -37,23 +38,27 @@ def compiler() -> list[str]:
 
 
 @cache
-def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
-    """For heads of that width and so many queries a key; None where nothing here compiles them."""
+def compiled(source: Path, options: tuple[str, ...] = ()) -> ctypes.CDLL | None:
+    """The functions of one file; None where nothing here compiles it."""
     for threads in (["-fopenmp"], []):  # a compiler without OpenMP makes one thread of it
         with tempfile.TemporaryDirectory() as directory:
-            target = Path(directory) / "kernels.so"
-            shape = [f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}", f"-DBLOCK={BLOCK}"]
-            command = [*compiler(), *FLAGS.split(), *threads, *shape, str(SOURCE), "-o", str(target), "-lm"]
-            try:
+            target = Path(directory) / "library.so"
+            command = [*compiler(), *FLAGS.split(), *threads, *options, str(source), "-o", str(target), "-lm"]
+            with suppress(OSError, subprocess.SubprocessError):
                 subprocess.run(command, check=True, capture_output=True, timeout=60)
-                library = ctypes.CDLL(str(target))
-            except (OSError, subprocess.SubprocessError):
-                continue
+                return ctypes.CDLL(str(target))
+    return None
+
+
+@cache
+def kernels(width: int, sharing: int) -> ctypes.CDLL | None:
+    """`kernels.c` for heads of that width and so many queries a key; None where nothing here compiles it."""
+    library = compiled(SOURCE, (f"-DWIDTH={width}", f"-DSHARING={sharing}", f"-DSHORT={SHORT}", f"-DBLOCK={BLOCK}"))
+    if library is not None:
         for name, arguments in _SIGNATURES.items():
             getattr(library, name).argtypes = arguments
             getattr(library, name).restype = None
-        return library
-    return None
+    return library
 
 
 def at(x: "Tensor") -> int:

@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from regard.config import ModelConfig
 from regard.models.checkpoints import weights_sha256
-from regard.models.heads import ScalarHead
+from regard.models.heads import ScalarHead, leave_out_language_head
 from regard.models.loading import add_lora, load_causal
 from regard.models.sequences import SequenceBatch, response_hidden, response_logprobs
 from regard.ops import entropy_from_logits
+
+Trained = Literal["both", "policy", "value"]
 
 
 class PolicyOutput(NamedTuple):
@@ -30,6 +32,8 @@ class PolicyAndValue(nn.Module):
 
     def __init__(self, model: Any, tokenizer: Any, value_body: Any | None, temperature: float) -> None:
         super().__init__()
+        if value_body is not None:
+            leave_out_language_head(value_body)
         self.model = model
         self.tokenizer = tokenizer
         self.value_body = value_body
@@ -41,17 +45,36 @@ class PolicyAndValue(nn.Module):
         modules = [self.value_head] if self.value_body is None else [self.value_body, self.value_head]
         return [p for module in modules for p in module.parameters() if p.requires_grad]
 
+    def apart(self) -> dict[Trained, list[nn.Parameter]]:
+        """Trained weights by what one backward pass learns: policy and value at once where they share a backbone."""
+        everything = [p for p in self.parameters() if p.requires_grad]
+        if self.value_body is None:
+            return {"both": everything}
+        value = self.value_parameters()
+        of_value = set(map(id, value))
+        return {"policy": [p for p in everything if id(p) not in of_value], "value": value}
+
     def forward(
-        self, batch: SequenceBatch, *, with_entropy: bool = True, differentiable_entropy: bool = False
+        self,
+        batch: SequenceBatch,
+        of: Trained = "both",
+        *,
+        with_entropy: bool = True,
+        differentiable_entropy: bool = False,
     ) -> PolicyOutput:
-        """Entropy is 0 unless asked for, as a metric or to be differentiated."""
-        hidden = response_hidden(self.model, batch)
-        scores = response_logprobs(self.model, hidden, batch, temperature=self.temperature, with_entropy=with_entropy)
-        value_hidden = hidden if self.value_body is None else response_hidden(self.value_body, batch)
-        entropy = scores.entropy
-        if differentiable_entropy:
-            entropy = entropy_from_logits(self.model.get_output_embeddings()(hidden) / self.temperature)
-        return PolicyOutput(scores.logprobs, entropy, self.value_head(value_hidden))
+        """Entropy is 0 unless asked for, as a metric or to be differentiated. Of the policy alone values are 0, of the
+        value alone log-probabilities."""
+        logprobs = entropy = values = torch.zeros(batch.tokens.shape)
+        hidden = None if of == "value" else response_hidden(self.model, batch)
+        if hidden is not None:
+            logprobs, entropy = response_logprobs(
+                self.model, hidden, batch, temperature=self.temperature, with_entropy=with_entropy
+            )
+            if differentiable_entropy:
+                entropy = entropy_from_logits(self.model.get_output_embeddings()(hidden) / self.temperature)
+        if of != "policy":
+            values = self.value_head(hidden if self.value_body is None else response_hidden(self.value_body, batch))
+        return PolicyOutput(logprobs, entropy, values)
 
 
 class FrozenReference:

@@ -20,6 +20,11 @@ FEW, MANY = 8, 128
 of the other: of each new shape of a product oneDNN makes a kernel and keeps it, in a run of `tiny` 0.6 GB."""
 
 
+MANY_WEIGHTS = 20_000_000
+"""Beyond this many trained weights a copy per iteration costs more than the norm of the update tells, and to get memory
+from the system again, a fifth of a second a gigabyte, costs less than to hold it while it is not used."""
+
+
 def filled(number: int, step: int) -> int:
     """The next multiple of `step`."""
     return -(-number // step) * step

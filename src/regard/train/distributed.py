@@ -39,16 +39,15 @@ class World(NamedTuple):
         return values
 
     def sum_gradients(self, parameters: list[Any]) -> None:
-        """Add up gradients: each loss is already divided by the global count, so the sum is the global gradient."""
-        if self.size == 1:
+        """Add up gradients: each loss is already divided by the global count, so the sum is the global gradient. Every
+        process must have those of the same parameters."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.size == 1 or not gradients:
             return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.flatten() for p in parameters])
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        for parameter, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad.copy_(grad.view_as(parameter))
+        for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(whole.view_as(gradient))
 
     def barrier(self) -> None:
         if self.size > 1:

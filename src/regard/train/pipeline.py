@@ -17,6 +17,7 @@ from regard.data.ratings import kept_means
 from regard.errors import ConfigError, RunLogError
 from regard.models.checkpoints import file_sha256, replace_directory, weights_sha256, whole_or_nothing
 from regard.models.heads import RewardModel
+from regard.models.in_file import InFile
 from regard.models.policy import FrozenReference, PolicyAndValue, load_policy
 from regard.rollout.generator import PolicyGenerator
 from regard.rollout.judges import VaderJudge, rater_judge, star_judge
@@ -246,6 +247,7 @@ def assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, 
         lora_layers=config.ppo.lora_layers,
     )
     reward_model = RewardModel.load(context.final("rm"), getattr(torch, config.model.dtype))
+    frozen = InFile([reward_model] if reference.adapters_off else [reward_model, reference.model], context.run.path)
     tokenizer = policy.tokenizer
     pool = corpus.prompts(tokenizer, held_out=False)
     parts = Parts(
@@ -261,6 +263,7 @@ def assemble(context: Context, corpus: Corpus) -> tuple[Parts, FrozenReference, 
         source=ReviewPrompts(pool, config.ppo.batch_size, config.ppo_seed, config.ppo.group_size),
         kl_controller=make_kl_controller(config.ppo),
         judges=make_judges(config, corpus),
+        make_room=frozen.leave,
     )
     give_back_memory()  # what the judges were fitted on
     return parts, reference, reward_model

@@ -20,7 +20,7 @@ from regard.config import ModelConfig, RecipeConfig, changed_config
 from regard.data.assets import ASSETS, default_cache
 from regard.errors import ConfigError
 from regard.models.native import compiler
-from regard.models.sizes import Phases, Sizes, logits_chunk
+from regard.models.sizes import MANY_WEIGHTS, Phases, Sizes, logits_chunk
 
 IMPORTED_GB = 0.47
 """Of a process with its libraries, where torch is built without CUDA; with CUDA they take 0.85."""
@@ -30,6 +30,8 @@ FULL = 0.95
 """Tokens of a response, as a share of the most."""
 LOGITS_COPIES = 4
 """Arrays of the size of the logits that are alive at once: they, their exponentials, gradients."""
+HOLES = 1.2
+"""What an update has at most, holes between its arrays included, over the arrays."""
 OFF = 0.15
 """By how much a plan of memory may be off, of what was measured."""
 TEXTS_PER_GROUP, TOKENS_PER_TEXT = 30, 32
@@ -119,13 +121,18 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
     def logits(tokens: float) -> float:
         return LOGITS_COPIES * 4 * min(logits_chunk(sizes.vocabulary), tokens) * sizes.vocabulary
 
-    # Weights in float32, or masters of those in bfloat16, with gradients and moments; the gradients once more in one
-    # piece where processes add them up.
-    each = 16 if processes == 1 else 20
-    every_weight = each * sizes.weights + (plain if model.dtype == "bfloat16" else 0)
+    def trained(layers: int = sizes.layers) -> int:
+        return layers * sizes.adapters(rank) if rank else sizes.weights
 
-    def trained(layers: int = sizes.layers) -> float:
-        return plain + each * layers * sizes.adapters(rank) if rank else every_weight
+    def states(layers: int = sizes.layers) -> float:
+        """Weights and what belongs to those that are trained: moments, and the remainders of bfloat16."""
+        if rank:
+            return plain + 12 * trained(layers)
+        return (10 if model.dtype == "bfloat16" else 12) * sizes.weights
+
+    def gradients(layers: int = sizes.layers) -> float:
+        """Once more in one piece where processes add them up."""
+        return (4 if processes == 1 else 8) * trained(layers)
 
     def kept(number: float, length: int, layers: int = sizes.layers) -> float:
         return number * length * layers * kept_bytes(sizes, model.dtype, rank, in_c)
@@ -134,32 +141,35 @@ def _bytes(config: RecipeConfig, sizes: Sizes, processes: int) -> Iterator[tuple
         settings = config.pretrain
         tokens = rows(settings.micro_batch_size, settings.batch_size) * settings.sequence_tokens
         whole = tokens * sizes.layers * kept_bytes(sizes, model.dtype, 0, in_c)
-        yield "pretrain", every_weight + max(4 * sizes.weights, whole + logits(tokens))
+        yield "pretrain", states() + gradients() + max(4 * sizes.weights, whole + logits(tokens))
     number = rows(sft.micro_batch_size, sft.batch_size)
     length = prompt + sft.max_response_tokens
-    yield "sft", trained() + max(saved, kept(number, length) + logits(number * sft.max_response_tokens))
+    yield "sft", states() + gradients() + max(saved, kept(number, length) + logits(number * sft.max_response_tokens))
     if config.data.comparisons in ASSETS:
         texts = TEXTS_PER_GROUP * rows(max(1, config.rm.micro_batch_size // TEXTS_PER_GROUP), config.rm.batch_size)
-        yield "rm", trained() + max(saved, kept(texts, TOKENS_PER_TEXT))
+        yield "rm", states() + gradients() + max(saved, kept(texts, TOKENS_PER_TEXT))
     adapted, width = ppo.lora_layers or sizes.layers, prompt + ppo.max_response_tokens
     own = rows(ppo.batch_size, ppo.batch_size)
     number = rows(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
     bodies = 2 if ppo.value_model == "separate" else 1
     reference = 0 if rank else plain  # adapters switched off
-    models = bodies * trained(adapted) + reference + plain
+    frozen = reference + plain
     trunk = ppo.batch_size * width * sizes.hidden * size if adapted < sizes.layers else 0
     # Weights side by side for sampling: in bfloat16 all are copied, in float32 those that multiply one input.
     packed = size * (sizes.layers * sizes.block + sizes.vocabulary * sizes.hidden)
     if model.dtype != "bfloat16":
         packed = size * sizes.layers * (sizes.block - sizes.hidden * (sizes.queries + sizes.intermediate))
     answered = number * ppo.max_response_tokens
-    update = bodies * kept(number, width, adapted) + logits(answered)
+    update = gradients(adapted) + kept(number, width, adapted) + logits(answered)  # of one model after the other
     if ppo.entropy_coef > 0:  # its gradient needs all logits at once
         update += 3 * 4 * answered * sizes.vocabulary
-    # Freed arrays stay, and the update finds little room among what sampling and scoring have left.
     cache = size * sizes.layers * 2 * sizes.keys * own * width
     scoring = size * 3 * sizes.intermediate * rows(ppo.micro_batch_size, ppo.batch_size) * width
-    yield "ppo", models + trunk + cache + scoring + packed + update
+    before = frozen + cache + packed + scoring
+    # Freed arrays stay, and the update finds little room among what sampling and scoring have left; unless so many
+    # weights are trained that it pays to clear up between them.
+    most = max(before, HOLES * update) if bodies * trained(adapted) > MANY_WEIGHTS else before + update
+    yield "ppo", bodies * states(adapted) + trunk + most
 
 
 SHARES = {
@@ -172,6 +182,8 @@ ITERATION_SECONDS = 0.2
 """Of an iteration beside its passes: judges, batches, metrics, a checkpoint."""
 CALL_SECONDS = 0.4e-3
 """What a call of a block costs beside its products."""
+WEIGHT_SECONDS = 2e-9
+"""Of each trained weight and backward pass: its gradient is added to what is there, and now and then a step taken."""
 
 
 def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float, share: float) -> float:
@@ -186,9 +198,11 @@ def _step_seconds(config: RecipeConfig, sizes: Sizes, gflops: float, share: floa
     passes = ppo.batch_size / min(ppo.micro_batch_size, ppo.batch_size // ppo.num_minibatches)
     calls = ppo.max_response_tokens * sizes.layers
     calls += passes * (3 * sizes.layers + 3 * ppo.epochs * bodies * adapted)
+    trained = bodies * (adapted * sizes.adapters(rank) if rank else sizes.weights)
     return (
         ITERATION_SECONDS
         + calls * CALL_SECONDS
+        + passes * ppo.epochs * trained * WEIGHT_SECONDS
         + sum(needed[phase] / used for phase, used in SHARES[config.model.dtype].items()) / gflops / 1e9
     )
 

@@ -27,6 +27,7 @@ from regard.models.checkpoints import trained_parameters
 from regard.models.loading import save_causal
 from regard.models.policy import PolicyAndValue, PolicyOutput
 from regard.models.sequences import SequenceBatch, make_batch, with_trunk
+from regard.models.sizes import MANY_WEIGHTS
 from regard.ops import (
     AdvantageOutput,
     PolicyLossOutput,
@@ -46,7 +47,16 @@ from regard.train.invariants import check_invariants
 from regard.train.ppo_metrics import UpdateSums, iteration_metrics, rollout_rows
 from regard.train.progress import StageProgress
 from regard.train.seeds import epoch_order, uniforms
-from regard.train.stage import Context, GradientStep, Meter, Saver, linear_schedule, micro_batches
+from regard.train.stage import (
+    Context,
+    GradientStep,
+    Meter,
+    Saver,
+    StepStats,
+    give_back_memory,
+    linear_schedule,
+    micro_batches,
+)
 from regard.train.throughput import Limit
 
 
@@ -66,7 +76,8 @@ RewardShaping = Callable[[Tensor, Tensor, Tensor, Tensor, float], ShapedReward]
 AdvantageEstimator = Callable[[PPOConfig, Tensor, Tensor, Tensor], tuple[AdvantageOutput, Tensor]]
 """(config, rewards, values, response_mask) ↦ advantages and returns, and the advantages as the loss sees them."""
 PolicyLoss = Callable[[PPOConfig, PolicyOutput, Minibatch, float], PolicyLossOutput]
-"""(config, forward pass, rows, num_loss_tokens) ↦ loss and sums."""
+"""(config, forward pass, rows, num_loss_tokens) ↦ loss and sums. Where the value has a model of its own, the pass is of
+one of the two alone: a loss of the policy sees values of 0, a loss of the value log-probabilities of 0."""
 ValueLoss = Callable[[PPOConfig, PolicyOutput, Minibatch, float], ValueLossOutput]
 Schedule = Callable[[int, int, int], float]
 """(iteration, iterations, warm-up) ↦ factor of the peak learning rate."""
@@ -135,6 +146,8 @@ class Parts:
     gradient_step: type[GradientStep] | Callable[..., GradientStep] = GradientStep
     """Called as `GradientStep` is."""
     schedule: Schedule = linear_schedule
+    make_room: Callable[[], None] = lambda: None
+    """Called before each update of many weights, which needs most memory and none of the frozen models."""
     probe: Probe | None = None
     """Measured after each iteration; what it returns is logged."""
 
@@ -197,6 +210,7 @@ def run_ppo(
         saver.extra = {"kl_coef": parts.kl_controller.coef, "policy_version": 0, "frozen_sha256": hashes}
         saver.save(0)
 
+    many = sum(p.numel() for p in parameters.values()) > MANY_WEIGHTS
     limit = Limit.of(parts, world)
     meter = Meter()
     with StageProgress("ppo", config.steps, done, quiet=context.quiet) as progress:
@@ -221,6 +235,9 @@ def run_ppo(
             shaped = parts.shape_reward(scores, rollouts.old_logprobs, rollouts.ref_logprobs, mask, kl_coef)
             raw, advantages = parts.estimate_advantages(config, shaped.rewards, rollouts.old_values, mask)
 
+            if many:
+                parts.make_room()
+                give_back_memory()
             before = weight_vector(parameters)
             sums = run_update(
                 context,
@@ -234,6 +251,8 @@ def run_ppo(
                 value_loss=parts.value_loss,
                 schedule=parts.schedule,
             )
+            if many:
+                give_back_memory()
             clock.append(time.monotonic())
             saver.extra["policy_version"] += sums.updates
             metrics = iteration_metrics(
@@ -274,13 +293,9 @@ def run_ppo(
     world.barrier()
 
 
-MAX_WEIGHTS_MEASURED = 20_000_000
-"""Beyond this many trained weights a copy per iteration costs more than the norm of the update tells."""
-
-
 def weight_vector(parameters: dict[str, torch.nn.Parameter]) -> Tensor | None:
     """All trained weights as one vector, or None where they are too many."""
-    if sum(p.numel() for p in parameters.values()) > MAX_WEIGHTS_MEASURED:
+    if sum(p.numel() for p in parameters.values()) > MANY_WEIGHTS:
         return None
     return torch.cat([p.detach().flatten().float() for p in parameters.values()])
 
@@ -397,32 +412,43 @@ def run_update(
             local = torch.zeros(UpdateSums.WIDTH, dtype=torch.float64)
             extremes = torch.tensor([float("-inf"), float("-inf")], dtype=torch.float64)
             own = sorted(world.own(rows), key=lambda r: rollouts.batch.lengths[r])  # less padding of attention
-            for micro in micro_batches(own, config.micro_batch_size):
-                batch = make_batch(
-                    [rollouts.prompts[r].tokens for r in micro], [rollouts.responses[r] for r in micro], pad
-                )
-                if rollouts.trunk is not None:
-                    batch = batch._replace(trunk=[rollouts.trunk[r] for r in micro])
-                width = batch.tokens.shape[1]
-                rows_of = (
-                    rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.old_values, advantages, returns
-                )  # fmt: skip
-                minibatch = Minibatch(batch, *(x[micro, :width] for x in rows_of))
-                out = policy(batch, with_entropy=False, differentiable_entropy=config.entropy_coef > 0)
-                surrogate = policy_loss(config, out, minibatch, num_loss_tokens)
-                value = value_loss(config, out, minibatch, num_loss_tokens)
-                entropy = (out.entropy * batch.response_mask).sum() / num_loss_tokens
-                loss = surrogate.loss + value_coef * value.loss - config.entropy_coef * entropy
-                loss.backward()
-                local += UpdateSums.pack(surrogate.loss.detach(), value, surrogate, loss.detach())
-                extremes = torch.maximum(extremes, torch.tensor([surrogate.ratio_max, -surrogate.ratio_min]).double())
+            steps: list[StepStats] = []
+            for trained, parameters in policy.apart().items():  # the gradients of only one model are there at a time
+                update.begin(parameters)
+                for micro in micro_batches(own, config.micro_batch_size):
+                    minibatch = _rows(rollouts, micro, advantages, returns, pad)
+                    out = policy(
+                        minibatch.batch, trained, with_entropy=False, differentiable_entropy=config.entropy_coef > 0
+                    )
+                    loss = torch.zeros(())
+                    if trained != "value":
+                        surrogate = policy_loss(config, out, minibatch, num_loss_tokens)
+                        entropy = (out.entropy * minibatch.batch.response_mask).sum() / num_loss_tokens
+                        loss = loss + surrogate.loss - config.entropy_coef * entropy
+                        local += UpdateSums.of_policy(surrogate)
+                        ratios = torch.tensor([surrogate.ratio_max, -surrogate.ratio_min])
+                        extremes = torch.maximum(extremes, ratios.double())
+                    if trained != "policy":
+                        value = value_loss(config, out, minibatch, num_loss_tokens)
+                        loss = loss + value_coef * value.loss
+                        local += UpdateSums.of_value(value)
+                    loss.backward()
+                    local[2] += float(loss.detach())
+                steps.append(update.step(factor))
             world.sum(local)
             extremes = torch.stack(world.gather([extremes])).amax(0)
-            stats = update.step(factor)
-            sums.add_update(local, extremes, stats, update.optimizer.param_groups[0]["lr"])
+            sums.add_update(local, extremes, StepStats.of(steps), update.optimizer.param_groups[0]["lr"])
             epoch_sums += local
         sums.add_epoch(epoch_sums)
         if config.early_stop_kl is not None and sums.epoch_kl[-1] > config.early_stop_kl:
             sums.early_stopped = True
             break
     return sums
+
+
+def _rows(rollouts: Rollouts, rows: list[int], advantages: Tensor, returns: Tensor, pad: int) -> Minibatch:
+    batch = make_batch([rollouts.prompts[r].tokens for r in rows], [rollouts.responses[r] for r in rows], pad)
+    if rollouts.trunk is not None:
+        batch = batch._replace(trunk=[rollouts.trunk[r] for r in rows])
+    per_token = rollouts.old_logprobs, rollouts.ref_logprobs, rollouts.old_values, advantages, returns
+    return Minibatch(batch, *(x[rows, : batch.tokens.shape[1]] for x in per_token))

@@ -39,24 +39,29 @@ class UpdateSums:
     early_stopped: bool = False
 
     @staticmethod
-    def pack(policy_loss: Tensor, value: ValueLossOutput, surrogate: PolicyLossOutput, loss: Tensor) -> Tensor:
+    def of_policy(surrogate: PolicyLossOutput) -> Tensor:
         """Losses are shares of a minibatch's mean, the rest are sums over tokens."""
         return torch.tensor(
             [
-                float(policy_loss),
-                float(value.loss.detach()),
-                float(loss),
+                float(surrogate.loss.detach()),
+                0.0,
+                0.0,
                 float(surrogate.num_tokens),
                 float(surrogate.ratio_sum),
                 float(surrogate.ratio_sq_sum),
                 float(surrogate.clip_hi_count),
                 float(surrogate.clip_lo_count),
                 float(surrogate.approx_kl_sum),
-                float(value.clip_count),
-                float(value.error_sq_sum),
+                0.0,
+                0.0,
             ],
             dtype=torch.float64,
         )
+
+    @staticmethod
+    def of_value(value: ValueLossOutput) -> Tensor:
+        rest = [float(value.clip_count), float(value.error_sq_sum)]
+        return torch.tensor([0.0, float(value.loss.detach()), *[0.0] * 7, *rest], dtype=torch.float64)
 
     def add_update(self, local: Tensor, extremes: Tensor, stats: StepStats, learning_rate: float) -> None:
         self.total += local

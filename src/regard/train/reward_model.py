@@ -109,6 +109,7 @@ def train_reward_model(context: Context, reward_model: RewardModel, data: Reward
             batch = [groups[row] for row in rows]
             num_pairs = sum(map(len, batch))
             sums = torch.zeros(5, dtype=torch.float64)  # loss, right, decided, margin, tokens
+            update.begin()
             for own in _packed(world.own(batch), config.micro_batch_size):
                 pairs = index_pairs(own)
                 encoded = reward_model.encode(pairs.texts)

@@ -98,6 +98,7 @@ def train_on_examples(
             num_loss_tokens = sum(len(example.response) for example in chosen)
             loss_sum = torch.zeros(1, dtype=torch.float64)
             own = sorted(world.own(chosen), key=lambda e: len(e.prompt) + len(e.response))  # less padding per pass
+            update.begin()
             for micro in micro_batches(own, config.micro_batch_size):
                 batch = make_batch([e.prompt for e in micro], [e.response for e in micro], pad_id)
                 logprobs = response_logprobs(model, response_hidden(model, batch), batch).logprobs

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from regard.config import RecipeConfig
 from regard.models.checkpoints import checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
 from regard.runlog.writer import RunWriter, StageWriter
+from regard.train.adamw import AdamW
 from regard.train.distributed import World
 
 
@@ -42,14 +43,21 @@ class StepStats(NamedTuple):
     value_grad_norm: float | None = None
     """The same over the value's weights alone, where they were named."""
 
+    @classmethod
+    def of(cls, steps: Sequence["StepStats"]) -> "StepStats":
+        """Of models that took their steps one by one."""
+        return cls(
+            grad_norm=sum(step.grad_norm**2 for step in steps) ** 0.5,
+            clipped=any(step.clipped for step in steps),
+            finite=all(step.finite for step in steps),
+            value_grad_norm=next((step.value_grad_norm for step in steps if step.value_grad_norm is not None), None),
+        )
+
 
 class GradientStep:
-    """AdamW (Loshchilov & Hutter 2019, no decay) on gradients scaled to at most `max_grad_norm`.
+    """AdamW on gradients scaled to at most `max_grad_norm`.
 
     A step whose gradient is not finite is skipped and counted: applying it would destroy every weight at once.
-
-    Weights in bfloat16 have a master copy in float32, which gathers their gradients and takes the step; they are then
-    rounded from it (Micikevicius et al. 2018, section 3.1). Without it updates below 1/256 of a weight would be lost.
     """
 
     def __init__(
@@ -60,14 +68,19 @@ class GradientStep:
         *,
         value_parameters: Sequence[nn.Parameter] = (),
     ) -> None:
-        self.masters = {p: _master(p) for group in groups for p in group["params"]}
-        groups = [group | {"params": [self.masters[p] for p in group["params"]]} for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.optimizer = AdamW(groups)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.max_grad_norm = max_grad_norm
         self.world = world
-        self.value_parameters = [self.masters[p] for p in value_parameters]
+        self.value_parameters = value_parameters
+
+    def begin(self, parameters: Sequence[nn.Parameter] | None = None) -> None:
+        """Gradients of zero, for the backward passes of one step to add to. `parameters`: those to step, if not all;
+        models that share no weight can take their steps one by one. Made by the first backward pass they would lie
+        where its arrays left room, in the way of those of the next."""
+        for parameter in self.parameters if parameters is None else parameters:
+            parameter.grad = torch.zeros_like(parameter, dtype=parameter.grad_dtype)
 
     def step(self, schedule: float) -> StepStats:
         """`schedule` multiplies every group's peak learning rate."""
@@ -79,36 +92,12 @@ class GradientStep:
             for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
                 group["lr"] = peak * schedule
             self.optimizer.step()
-            self.round_weights()
         self.optimizer.zero_grad(set_to_none=True)
         return StepStats(norm, norm > self.max_grad_norm, finite, value_norm)
-
-    @torch.no_grad()
-    def round_weights(self) -> None:
-        """Weights in bfloat16 from their masters."""
-        for parameter, master in self.masters.items():
-            if parameter is not master:
-                parameter.copy_(master)
 
     def _value_grad_norm(self) -> float | None:
         grads = [p.grad for p in self.value_parameters if p.grad is not None]
         return float(nn.utils.get_total_norm(grads)) if grads else None
-
-
-def _master(parameter: nn.Parameter) -> nn.Parameter:
-    """What the optimiser changes: the weight itself, or a copy in float32 that takes over each gradient as it is made.
-    Micro-batches then add up in float32 as well."""
-    if parameter.dtype is not torch.bfloat16:
-        return parameter
-    master = nn.Parameter(parameter.detach().float())
-
-    def take_over(rounded: Tensor) -> None:
-        assert rounded.grad is not None
-        master.grad = rounded.grad.float() if master.grad is None else master.grad.add_(rounded.grad)
-        rounded.grad = None
-
-    parameter.register_post_accumulate_grad_hook(take_over)
-    return master
 
 
 def linear_schedule(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
@@ -140,8 +129,7 @@ class Saver:
         found = checkpoints(self.directory)
         if not found:
             return 0
-        state = load_checkpoint(found[-1], self._masters(), self.update.optimizer)
-        self.update.round_weights()
+        state = load_checkpoint(found[-1], self.parameters, self.update.optimizer)
         self.extra = {k: v for k, v in state.items() if k != "step"}
         self.log.event("resume", step=state["step"])
         return state["step"]
@@ -150,12 +138,9 @@ class Saver:
         if done % self.every and done != self.total:
             return
         if self.world.rank == 0:
-            save_checkpoint(self.directory, done, self._masters(), self.update.optimizer, self.extra)
+            save_checkpoint(self.directory, done, self.parameters, self.update.optimizer, self.extra)
             prune_checkpoints(self.directory, self.keep_every)
         self.world.barrier()
-
-    def _masters(self) -> dict[str, nn.Parameter]:
-        return {name: self.update.masters[parameter] for name, parameter in self.parameters.items()}
 
 
 def prepare_process() -> None:
