@@ -236,15 +236,14 @@ def test_a_forked_child_that_outlives_the_writer_does_not_keep_the_lock(tmp_path
         import os, signal, sys, time
         from regard.runlog.writer import RunWriter
         run = RunWriter(sys.argv[1], config={}, seed=0, argv=[])
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
+            print(os.getpid(), flush=True)
             time.sleep(60)
-        print(child, flush=True)
         signal.pause()
     """
     writer = run_python(code, tmp_path)
     assert writer.stdout is not None
-    child = int(writer.stdout.readline())
+    child = int(writer.stdout.readline())  # from the child itself, which has then done what it does first
     try:
         with pytest.raises(RunLogError, match="in use"):
             RunWriter(tmp_path, config={}, seed=0, argv=[], resume=True)
