@@ -60,7 +60,7 @@ def run_trl(work: Path, turns: Turns) -> None:
             s - ppo["missing_eos_penalty"] * (ids[-1] != eos) for s, ids in zip(scores, completion_ids, strict=True)
         ]
 
-    micro = ppo["micro_batch_size"]
+    micro = min(ppo["micro_batch_size"], ppo["batch_size"] // ppo["num_minibatches"])
     passes = ppo["batch_size"] // ppo["num_minibatches"] // micro
     updates = ppo["epochs"] * ppo["num_minibatches"]
     facts: dict[str, float] = {}

@@ -125,7 +125,7 @@ def run_trl(work: Path, arm: str, turns: Turns) -> None:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             turns.next(tokens=0.0)  # TRL's PPO does not say how long its responses were
 
-    micro = ppo["micro_batch_size"]
+    micro = min(ppo["micro_batch_size"], ppo["batch_size"] // ppo["num_minibatches"])
     arguments = PPOConfig(
         output_dir=str(work / arm / "out"),
         per_device_train_batch_size=micro,
