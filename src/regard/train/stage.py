@@ -77,8 +77,8 @@ class GradientStep:
 
     def begin(self, parameters: Sequence[nn.Parameter] | None = None) -> None:
         """Gradients of zero, for the backward passes of one step to add to. `parameters`: those to step, if not all;
-        models that share no weight can take their steps one by one. Made by the first backward pass they would lie
-        where its arrays left room, in the way of those of the next."""
+        models that share no weight can take their steps one by one. Every process then has those of the same weights,
+        with or without rows of its own."""
         for parameter in self.parameters if parameters is None else parameters:
             parameter.grad = torch.zeros_like(parameter, dtype=parameter.grad_dtype)
 
